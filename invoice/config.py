@@ -1,0 +1,129 @@
+"""Settings: typed, frozen, read once from the environment; everything wrong is told in one message.
+
+The only reader of the environment. No behaviour hangs on the name of an environment: an address points at Vipps, at
+Vipps' test environment, or at the simulator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import EXCLUDE, Schema, ValidationError, validate
+from marshmallow import fields as ma
+
+from invoice.errors import ConfigError
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Relative to the `instance` folder beside app.py.
+DEFAULT_DATABASE_URL = "sqlite:///invoice.sqlite3"
+
+
+def _web_address(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.rstrip("/") or parts.query:
+        raise ValidationError("must be an address such as https://pay.example.com, without path or query")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValidationError("must use https (only this machine's own addresses may use http)")
+
+
+def _database(value: str) -> None:
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
+
+
+class _SettingsSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    INVOICE_DATABASE_URL = ma.String(load_default=DEFAULT_DATABASE_URL, validate=_database)
+    INVOICE_PUBLIC_URL = ma.String(required=True, validate=_web_address)
+    INVOICE_SECRET_KEY = ma.String(required=True, validate=validate.Length(min=32))
+    INVOICE_ENGINE = ma.String(load_default=None, allow_none=True, validate=validate.OneOf(["inline", "distributed"]))
+    INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
+    INVOICE_RETRY_DAYS = ma.Integer(load_default=5, validate=validate.Range(0, 14))
+    INVOICE_LINK_DAYS = ma.Integer(load_default=14, validate=validate.Range(1, 90))
+    VIPPS_BASE_URL = ma.String(required=True, validate=_web_address)
+    VIPPS_CLIENT_ID = ma.String(required=True, validate=validate.Length(min=1))
+    VIPPS_CLIENT_SECRET = ma.String(required=True, validate=validate.Length(min=1))
+    VIPPS_SUBSCRIPTION_KEY = ma.String(required=True, validate=validate.Length(min=1))
+    VIPPS_MERCHANT_SERIAL_NUMBER = ma.String(required=True, validate=validate.Regexp(r"\A[0-9]{4,10}\Z"))
+    # Where Vipps' confirmation addresses may lead. On 2027-01-12 the Danish and Finnish hosts change to vipps.dk and
+    # vipps.fi (technical update of October 2026).
+    VIPPS_LANDING_DOMAINS = ma.String(
+        load_default="vipps.no,vipps.dk,vipps.fi,mobilepay.dk,mobilepay.fi,vippsmobilepay.com",
+        validate=validate.Regexp(r"\A[a-z0-9.-]+(,[a-z0-9.-]+)*\Z"),
+    )
+    TWILIO_BASE_URL = ma.String(load_default="", validate=lambda v: _web_address(v) if v else None)
+    TWILIO_ACCOUNT_SID = ma.String(required=True, validate=validate.Regexp(r"\AAC[0-9A-Za-z]{32}\Z"))
+    TWILIO_AUTH_TOKEN = ma.String(required=True, validate=validate.Length(min=1))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that differs between installations. Secrets do not show in `repr`."""
+
+    invoice_database_url: str = field(repr=False)
+    invoice_public_url: str
+    invoice_secret_key: str = field(repr=False)
+    invoice_engine: str
+    invoice_lead_days: int
+    invoice_retry_days: int
+    invoice_link_days: int
+    vipps_base_url: str
+    vipps_client_id: str = field(repr=False)
+    vipps_client_secret: str = field(repr=False)
+    vipps_subscription_key: str = field(repr=False)
+    vipps_merchant_serial_number: str
+    vipps_landing_domains: str
+    twilio_base_url: str
+    twilio_account_sid: str = field(repr=False)
+    twilio_auth_token: str = field(repr=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check all settings.
+
+        Raises ConfigError with one line for each setting that is missing or wrong.
+        """
+        try:
+            values: dict[str, Any] = _SettingsSchema().load(dict(environ))
+        except ValidationError as error:
+            wrong = error.normalized_messages()  # type: ignore[no-untyped-call]
+            lines = [f"  {name}: {' '.join(map(str, said))}" for name, said in sorted(wrong.items())]
+            raise ConfigError("These settings are missing or wrong:\n" + "\n".join(lines)) from None
+        if values["INVOICE_ENGINE"] is None:
+            local = values["INVOICE_DATABASE_URL"].startswith("sqlite")
+            values["INVOICE_ENGINE"] = "inline" if local else "distributed"
+        for name in ("INVOICE_PUBLIC_URL", "VIPPS_BASE_URL", "TWILIO_BASE_URL"):
+            values[name] = values[name].rstrip("/")
+        return cls(**{f.name: values[f.name.upper()] for f in fields(cls)})
+
+    @property
+    def public_host(self) -> str:
+        """The host (with its port, if any) that callers must name."""
+        return urlsplit(self.invoice_public_url).netloc
+
+    @property
+    def trusted_hosts(self) -> list[str]:
+        """The hosts that a request may name; on this machine each of its names."""
+        host = urlsplit(self.invoice_public_url).hostname or ""
+        return list(_LOOPBACK[:2]) if host in _LOOPBACK else [host]
+
+    @property
+    def landing_domains(self) -> tuple[str, ...]:
+        """The domains on whose hosts Vipps' confirmation addresses may lie."""
+        return tuple(self.vipps_landing_domains.split(","))
+
+    @property
+    def form_targets(self) -> str:
+        """Where our forms may lead, as sources of a Content-Security-Policy."""
+        return " ".join([self.vipps_base_url, *(f"https://*.{domain}" for domain in self.landing_domains)])
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment of this process."""
+    return os.environ

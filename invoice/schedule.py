@@ -1,0 +1,89 @@
+"""When things fall due: period k's date, when to plan it, when to submit it, when to look again, when to retry.
+
+Pure: dates are market dates, instants are aware UTC, and nothing here asks the time.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, time, timedelta
+
+from dateutil.relativedelta import relativedelta
+
+from invoice.clock import MARKET_ZONES
+from invoice.lifecycle import Interval
+
+_UNITS = {Interval.WEEK: "weeks", Interval.MONTH: "months", Interval.YEAR: "years"}
+
+# A charge can be created until midnight before its due date. Source: Vipps Recurring v3, since October 2025.
+MINIMUM_LEAD_DAYS = 1
+# Late periods are made up for one at a time, never two within this many days.
+CATCH_UP_GAP_DAYS = 3
+# Batches run at 09:00 and 17:00 in Norway (agent-toolkit, 2026-08-21); we look when each is over.
+_LOOK_HOURS = (10, 18)
+# A pending consent ends within 10 minutes of its draft; it is looked at this long after it, then every quarter hour.
+_CONSENT_LOOKS_S = (15, 30, 60, 120, 240, 480, 660)
+_CONSENT_IDLE = timedelta(minutes=15)
+
+
+def due_date(anchor: date, interval: Interval, period: int) -> date:
+    """Return the date on which `period` (1, 2, ...) falls, counted from the anchor every time.
+
+    A day that the month lacks becomes its last: 31 January, 28 February, 31 March; 29 February yearly likewise.
+    """
+    return anchor + relativedelta(**{_UNITS[interval]: period})  # type: ignore[arg-type]
+
+
+def planned_due(scheduled_on: date, today: date, previous_due_on: date | None) -> date:
+    """Return the date to ask the provider for: the scheduled one, or when that is too late the earliest allowed."""
+    earliest = today + timedelta(days=MINIMUM_LEAD_DAYS)
+    if scheduled_on >= earliest:
+        return scheduled_on
+    if previous_due_on is None:
+        return earliest
+    return max(earliest, previous_due_on + timedelta(days=CATCH_UP_GAP_DAYS))
+
+
+def plan_date(due_on: date, plan_days: int) -> date:
+    """Return the date from which a charge due on `due_on` stands in the books."""
+    return due_on - timedelta(days=plan_days)
+
+
+def submit_date(due_on: date, lead_days: int) -> date:
+    """Return the date on which a charge due on `due_on` is created at the provider."""
+    return due_on - timedelta(days=lead_days)
+
+
+def next_charge_look(due_on: date, retry_days: int, market: str, now: datetime) -> datetime:
+    """Return when to ask about an unfinished charge again if nobody rings before.
+
+    Before the due date: on it. From then on after each batch; when the last retry is past, every six hours.
+    """
+    zone = MARKET_ZONES[market]
+    last_on = due_on + timedelta(days=retry_days)
+    day = max(due_on, now.astimezone(zone).date())
+    while day <= last_on + timedelta(days=1):
+        for hour in _LOOK_HOURS:
+            look_at = datetime.combine(day, time(hour), zone).astimezone(UTC)
+            if look_at > now:
+                return look_at
+        day += timedelta(days=1)
+    return now + timedelta(hours=6)
+
+
+def next_consent_look(drafted_at: datetime, now: datetime) -> datetime:
+    """Return when to ask about a pending agreement again if nobody rings before."""
+    for seconds in _CONSENT_LOOKS_S:
+        look_at = drafted_at + timedelta(seconds=seconds)
+        if look_at > now:
+            return look_at
+    return now + _CONSENT_IDLE
+
+
+def backoff(attempts: int, *, base_s: float = 2.0, cap_s: float = 900.0) -> timedelta:
+    """Return how long to wait after the given number of failed attempts (at least 1): doubling, with jitter.
+
+    Between half and the whole of the step, so that a thousand rows that failed together do not come back together.
+    """
+    step = min(cap_s, base_s * 2 ** min(attempts - 1, 16))
+    return timedelta(seconds=random.uniform(step / 2, step))  # noqa: S311 - spread, not secrecy
