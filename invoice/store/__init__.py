@@ -1,0 +1,1 @@
+"""What is remembered. Knows the rules, no provider and no web."""

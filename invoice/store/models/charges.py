@@ -1,0 +1,82 @@
+"""The books: a row for every period, and money on its way back."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from invoice.lifecycle import CHARGE_FREES_PERIOD, ChargeStatus, RefundStatus
+from invoice.store.db import Base, UTCDateTime
+from invoice.store.models.columns import sql_list, status_of
+
+_HOLDS_PERIOD = text(f"status NOT IN ({sql_list(CHARGE_FREES_PERIOD)}) AND NOT is_surplus")
+
+
+class Charge(Base):
+    """One payment for one period. Period 0 is the initial charge at signing."""
+
+    __tablename__ = "charges"
+    __table_args__ = (
+        Index(
+            "uq_charges_period",
+            "subscription_id",
+            "period",
+            unique=True,
+            sqlite_where=_HOLDS_PERIOD,
+            postgresql_where=_HOLDS_PERIOD,
+        ),
+        CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="money"),
+        Index("ix_charges_to_submit", "status", "submit_on"),
+        Index("ix_charges_check_at", "check_at"),
+        Index("ix_charges_operation_id", "operation_id"),
+        Index("ix_charges_agreement_id", "agreement_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
+    agreement_id: Mapped[int] = mapped_column(ForeignKey("agreements.id"))
+    period: Mapped[int]
+    attempt: Mapped[int]
+    name: Mapped[str] = mapped_column(String(64), unique=True)  # the provider's unique orderId
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    due_on: Mapped[date]
+    submit_on: Mapped[date]
+    retry_days: Mapped[int]
+    status: Mapped[ChargeStatus] = mapped_column(status_of(ChargeStatus))
+    # Taken under a second agreement that should not have been: never a period's payment, only money to give back.
+    is_surplus: Mapped[bool] = mapped_column(default=False)
+    operation_id: Mapped[int | None] = mapped_column(ForeignKey("operations.id"))
+    captured: Mapped[int] = mapped_column(BigInteger, default=0)
+    refunded: Mapped[int] = mapped_column(BigInteger, default=0)
+    failure_reason: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    captured_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the provider says it took the money
+    check_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class Refund(Base):
+    """Money to give back. While one is not settled, no other on the same charge may begin."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        Index(
+            "uq_refunds_open",
+            "charge_id",
+            unique=True,
+            sqlite_where=text("status = 'REQUESTED'"),
+            postgresql_where=text("status = 'REQUESTED'"),
+        ),
+        UniqueConstraint("charge_id", "refunded_before", "amount", name="uq_refunds_once"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    charge_id: Mapped[int] = mapped_column(ForeignKey("charges.id"))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(100))
+    status: Mapped[RefundStatus] = mapped_column(status_of(RefundStatus))
+    refunded_before: Mapped[int] = mapped_column(BigInteger)  # the provider's sum before: tells whether ours is in it
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -1,0 +1,30 @@
+"""Texts to people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from invoice.lifecycle import MessageStatus
+from invoice.store.db import Base, UTCDateTime
+from invoice.store.models.columns import status_of
+
+
+class Message(Base):
+    """One text message, from the wish to the delivery receipt."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    recipient: Mapped[str] = mapped_column(String(16))  # E.164
+    originator: Mapped[str] = mapped_column(String(15))
+    body: Mapped[str] = mapped_column(Text)
+    segments: Mapped[int]
+    status: Mapped[MessageStatus] = mapped_column(status_of(MessageStatus))
+    provider_message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    sends: Mapped[int] = mapped_column(default=1)  # a lost one is sent a second time, and never a third
+    error_code: Mapped[str | None] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -1,0 +1,35 @@
+"""Who may ask."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from invoice.store.db import Base, UTCDateTime
+
+
+class Partner(Base):
+    """A business that asks for subscriptions, known by the number in the contract, such as 10295."""
+
+    __tablename__ = "partners"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(100))  # what people read as the merchant
+    market: Mapped[str] = mapped_column(String(2))  # whose calendar counts: NO, DK or FI
+    sms_originator: Mapped[str] = mapped_column(String(15))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    suspended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class PartnerSecret(Base):
+    """One secret of a partner. Two may be alive at once, so that a partner can change over."""
+
+    __tablename__ = "partner_secrets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"), index=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)  # SHA-256: the secret has 256 random bits
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

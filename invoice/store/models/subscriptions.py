@@ -1,0 +1,115 @@
+"""A subscription, its attempts at consent, and its timeline."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from invoice.lifecycle import AgreementStatus, Interval, SubscriptionStatus
+from invoice.store.db import Base, UTCDateTime
+from invoice.store.models.columns import status_of
+
+
+class Subscription(Base):
+    """What a partner asked for. Its integer id is the `recurring` of the manage link."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        # A request that Vipps refused leaves its order number free for a better one.
+        Index(
+            "uq_subscriptions_partner_order",
+            "partner_id",
+            "order_number",
+            unique=True,
+            sqlite_where=text("order_number IS NOT NULL AND status <> 'REFUSED'"),
+            postgresql_where=text("order_number IS NOT NULL AND status <> 'REFUSED'"),
+        ),
+        Index("ix_subscriptions_partner_created", "partner_id", "created_at"),
+        Index("ix_subscriptions_partner_member", "partner_id", "member_id"),
+        Index("ix_subscriptions_to_plan", "status", "next_plan_on"),
+        Index("ix_subscriptions_to_expire", "status", "link_expires_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ulid: Mapped[str] = mapped_column(String(26), unique=True)  # random: the root of every name at the provider
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
+    order_number: Mapped[str | None] = mapped_column(String(50))
+    request_digest: Mapped[bytes] = mapped_column(LargeBinary(32))  # tells a repeat from another request
+
+    msisdn: Mapped[str] = mapped_column(String(16))  # E.164
+    name: Mapped[str] = mapped_column(String(200))
+    description: Mapped[str] = mapped_column(String(2000))
+    currency: Mapped[str] = mapped_column(String(3))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    campaign_amount: Mapped[int | None] = mapped_column(BigInteger)
+    initial_amount: Mapped[int] = mapped_column(BigInteger)  # taken at signing; 0: the first period is free
+    interval: Mapped[Interval] = mapped_column(status_of(Interval))
+    member_id: Mapped[str | None] = mapped_column(String(100))
+    agreement_url: Mapped[str] = mapped_column(String(1024))  # behind "manage" in the app, with `recurring` in it
+    status_callback_url: Mapped[str | None] = mapped_column(String(2000))
+    confirm_callback_url: Mapped[str | None] = mapped_column(String(2000))
+
+    link_token: Mapped[str] = mapped_column(String(22), unique=True)
+    manage_token: Mapped[str] = mapped_column(String(22), unique=True)
+    link_expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    status: Mapped[SubscriptionStatus] = mapped_column(status_of(SubscriptionStatus))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    activated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    anchor_on: Mapped[date | None]  # market date of signing: every due date is counted from it
+    next_period: Mapped[int] = mapped_column(default=1)
+    next_plan_on: Mapped[date | None]  # when `next_period` enters the books
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    event_count: Mapped[int] = mapped_column(default=0)
+
+
+class Agreement(Base):
+    """One attempt at consent: a draft at Vipps that lives ten minutes, or what became of it."""
+
+    __tablename__ = "agreements"
+    __table_args__ = (
+        UniqueConstraint("subscription_id", "attempt", name="uq_agreements_attempt"),
+        Index(
+            "uq_agreements_adopted",
+            "subscription_id",
+            unique=True,
+            sqlite_where=text("is_adopted"),
+            postgresql_where=text("is_adopted"),
+        ),
+        Index("ix_agreements_check_at", "check_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
+    attempt: Mapped[int]
+    status: Mapped[AgreementStatus] = mapped_column(status_of(AgreementStatus))
+    is_adopted: Mapped[bool] = mapped_column(default=False)  # the one whose consent the subscription stands on
+    is_handed_out: Mapped[bool] = mapped_column(default=False)  # a person was sent to its confirmation address
+    return_id: Mapped[str] = mapped_column(String(36), unique=True)  # unguessable: the person comes back with it
+    provider_agreement_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    confirmation_url: Mapped[str | None] = mapped_column(Text)
+    initial_amount: Mapped[int] = mapped_column(BigInteger)
+    initial_name: Mapped[str] = mapped_column(String(64))  # the initial charge's unique name
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    drafted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    check_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when a waiting person last made us look
+
+
+class Event(Base):
+    """What happened to a subscription, in order, without gaps. Written in the transaction of its cause."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("subscription_id", "seq", name="uq_events_seq"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
+    seq: Mapped[int]
+    type: Mapped[str] = mapped_column(String(50))
+    occurred_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -1,0 +1,51 @@
+"""What is to be done outside the house, and who is alive to do it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from invoice.lifecycle import OperationStatus
+from invoice.store.db import Base, UTCDateTime
+from invoice.store.models.columns import status_of
+
+
+class Operation(Base):
+    """One act on the outside world: written with its reason, claimed, called, settled."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        Index("ix_operations_due", "status", "next_at"),
+        Index("ix_operations_lease", "status", "lease_until"),
+        Index("ix_operations_subject", "kind", "subject_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    subject_id: Mapped[int]  # a row of the table that the kind speaks of; 0 where the request says it all
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    name: Mapped[str] = mapped_column(String(80))  # ours, for logs and for asking the provider
+    key: Mapped[str] = mapped_column(String(36))  # the idempotency key: one key, one body, for ever
+    request: Mapped[str] = mapped_column(Text)  # the frozen body
+    status: Mapped[OperationStatus] = mapped_column(status_of(OperationStatus))
+    in_doubt: Mapped[bool] = mapped_column(default=False)  # this claim follows one whose outcome nobody knows
+    attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)  # counts claims: only the newest may settle
+    next_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    first_sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    last_error: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class JobRun(Base):
+    """When a recurring job last ran; the row "engine" is the worker's heartbeat."""
+
+    __tablename__ = "job_runs"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    finished_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    failures: Mapped[int] = mapped_column(default=0)  # in a row
