@@ -1,0 +1,1 @@
+"""The two neighbours, Vipps and Twilio, in our words. Knows no table."""

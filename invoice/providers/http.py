@@ -1,0 +1,150 @@
+"""The one pipe out: deadlines, a bounded answer, and every outcome as one of our errors.
+
+The log line of a call holds method, path, status, duration and the provider's own id of it; never a header or a body.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from invoice.clock import stopwatch, utc_now
+from invoice.errors import ProviderDenied, ProviderRefused, ProviderUnavailable, ProviderUncertain
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S = 3.05
+READ_S = 6.0
+MAX_BODY = 4 * 1024 * 1024  # a full page of 2,000 charges is about 1.5 MiB
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A 2xx answer. `json` is None for an empty body."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+
+class Pipe:
+    """Calls to one provider."""
+
+    def __init__(self, base_url: str, provider: str) -> None:
+        self._base_url = base_url
+        self._provider = provider
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy or .netrc of the machine comes between
+
+    def call(
+        self, method: str, path: str, *, headers: Mapping[str, str], body: str | None = None, read_s: float = READ_S
+    ) -> Answer:
+        """Make one call and return its 2xx answer.
+
+        read_s: seconds for the whole answer, not for each piece of it.
+        Raises ProviderRefused, ProviderDenied, ProviderUnavailable or ProviderUncertain.
+        """
+        started = stopwatch()
+        try:
+            response = self._session.request(
+                method,
+                self._base_url + path,
+                headers=dict(headers),
+                data=None if body is None else body.encode(),
+                timeout=(CONNECT_S, read_s),
+                allow_redirects=False,
+                stream=True,
+            )
+            raw = _read(response, deadline=started + CONNECT_S + read_s)
+        except requests.RequestException as error:
+            self._log(method, path, type(error).__name__, started)
+            raise outcome_of(error, self._provider) from error
+        self._log(method, path, str(response.status_code), started)
+        return _sort(response.status_code, response.headers, raw, self._provider)
+
+    def _log(self, method: str, path: str, outcome: str, started: float) -> None:
+        duration_s = round(stopwatch() - started, 3)
+        extra = {"provider": self._provider, "outcome": outcome, "duration_s": duration_s}
+        logger.debug("%s %s %s: %s in %s s", self._provider, method, path, outcome, duration_s, extra=extra)
+
+
+def outcome_of(error: Exception, provider: str) -> ProviderUnavailable | ProviderUncertain:
+    """Return what a failed call means: a connection that was never made did nothing; any other may have."""
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError | ConnectTimeoutError):
+        return ProviderUnavailable(f"{provider} cannot be reached")
+    return ProviderUncertain(f"{provider} did not answer ({type(error).__name__})")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its two forms, or None."""
+    value = headers.get("Retry-After", "")
+    if value.isascii() and value.isdigit():
+        return float(value[:6])
+    try:
+        return max((parsedate_to_datetime(value) - utc_now()) / timedelta(seconds=1), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def _read(response: requests.Response, *, deadline: float) -> bytes:
+    """Read the body, however slowly it drips, until the deadline or the limit."""
+    pieces, size = [], 0
+    for piece in response.iter_content(65536):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise requests.exceptions.ContentDecodingError("The answer is too long.")
+        if stopwatch() > deadline:
+            raise requests.exceptions.ReadTimeout("The answer took too long.")
+    return b"".join(pieces)
+
+
+def _sort(status: int, headers: Mapping[str, str], raw: bytes, provider: str) -> Answer:
+    if status == 429:
+        raise ProviderUnavailable(f"{provider} has had too many calls", retry_after_s=retry_after_s(headers))
+    if status in (401, 403):
+        raise ProviderDenied(f"{provider} refused our keys ({status}: {_words(raw)})")
+    if 400 <= status < 500:
+        raise ProviderRefused(f"{provider} refused: {_words(raw)}", status=status, problem=_problem(raw))
+    if not 200 <= status < 300:
+        raise ProviderUncertain(f"{provider} answered {status}")
+    try:
+        return Answer(status, headers, json.loads(raw) if raw.strip() else None)
+    except ValueError as error:
+        raise ProviderUncertain(f"{provider} answered {status} with something that is not JSON") from error
+
+
+def _error_object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _problem(raw: bytes) -> str:
+    """Return the identifier at the end of a problem's type, such as "idempotency-conflict"."""
+    return str(_error_object(raw).get("type", "")).rpartition("#")[2][:60]
+
+
+def _words(raw: bytes) -> str:
+    """Return what an error says, from problem+json or from the gateway's shape, as one short printable line."""
+    body = _error_object(raw)
+    details = body.get("extraDetails")
+    parts = [str(body.get("detail") or body.get("title") or "")]
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict):
+            parts.append(f"{detail.get('name', '')}: {detail.get('reason', '')}")
+    if isinstance(body.get("result"), dict):
+        parts.append(str(body["result"].get("message", "")))
+    line = "; ".join(part for part in parts if part) or "without a reason"
+    return "".join(c if c.isprintable() else " " for c in line)[:300]
