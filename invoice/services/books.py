@@ -1,0 +1,108 @@
+"""A charge's row moves as the provider says: the one place where it does, forward only.
+
+Both the life of a consent (a stop reads all charges back) and the life of a payment come here; they meet in the
+tables and in this file.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import date, datetime
+
+from sqlalchemy import select
+
+from invoice.clock import utc_now
+from invoice.lifecycle import CHARGE_MOVES, CHARGE_OPEN, ChargeStatus, may_move
+from invoice.providers.base import ChargeView
+from invoice.schedule import next_charge_look
+from invoice.services import outbox, refunds
+from invoice.store.db import db
+from invoice.store.models import Agreement, Charge, Partner, Subscription
+
+logger = logging.getLogger(__name__)
+
+# What each state at the provider is told as. The states before it are our own business.
+EVENT_OF = {
+    ChargeStatus.RESERVED: "charge.reserved",
+    ChargeStatus.CHARGED: "charge.charged",
+    ChargeStatus.FAILED: "charge.failed",
+    ChargeStatus.CANCELLED: "charge.cancelled",
+    ChargeStatus.PARTIALLY_REFUNDED: "charge.partially_refunded",
+    ChargeStatus.REFUNDED: "charge.refunded",
+}
+
+
+def enter_initial(subscription: Subscription, agreement: Agreement, *, signed_on: date, is_surplus: bool) -> Charge:
+    """Write the initial charge of an accepted agreement into the books, under the name that its draft gave it."""
+    now = utc_now()
+    charge = Charge(
+        subscription_id=subscription.id,
+        agreement_id=agreement.id,
+        period=0,
+        attempt=agreement.attempt,
+        name=agreement.initial_name,
+        amount=agreement.initial_amount,
+        currency=subscription.currency,
+        due_on=signed_on,
+        submit_on=signed_on,
+        retry_days=0,  # it was taken at signing, or the agreement is not active
+        status=ChargeStatus.SUBMITTED,
+        is_surplus=is_surplus,
+        captured=0,
+        refunded=0,
+        created_at=now,
+        check_at=now,
+    )
+    db.session.add(charge)
+    db.session.flush()
+    return charge
+
+
+def adopt(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
+    """Bring a charge up to what the provider says. The caller holds the subscription's lock.
+
+    A charge of our name with another agreement, amount or currency is not ours: it is set aside, never written over.
+    """
+    if not _is_ours(charge, view):
+        _quarantine(subscription, charge)
+        return
+    charge.captured = max(charge.captured, view.captured)
+    charge.refunded = max(charge.refunded, view.refunded)
+    charge.captured_at = charge.captured_at or view.captured_at
+    if view.status is not None and may_move(CHARGE_MOVES, charge.status, view.status):
+        charge.status = view.status
+        charge.failure_reason = view.failure_reason
+        _tell(subscription, charge)
+    charge.check_at = next_look(charge)
+    refunds.give_back_if_due(subscription, charge)
+
+
+def next_look(charge: Charge) -> datetime | None:
+    """Return when to ask about a charge again, or None when nothing more is expected."""
+    if charge.status not in CHARGE_OPEN:
+        return None
+    market = select(Partner.market).join(Subscription).where(Subscription.id == charge.subscription_id)
+    return next_charge_look(charge.due_on, charge.retry_days, db.session.scalars(market).one(), utc_now())
+
+
+def _is_ours(charge: Charge, view: ChargeView) -> bool:
+    agreement = db.session.get_one(Agreement, charge.agreement_id)
+    ours = (charge.name, agreement.provider_agreement_id, charge.amount, charge.currency)
+    return ours == (view.name, view.agreement_id, view.amount, view.currency)
+
+
+def _quarantine(subscription: Subscription, charge: Charge) -> None:
+    logger.error("Charge %s at the provider is not the one that we named so.", charge.name)
+    charge.check_at = None
+    charge.failure_reason = "quarantined: the provider's charge of this name differs"
+    outbox.record(subscription, "charge.quarantined", charge=charge.name)
+
+
+def _tell(subscription: Subscription, charge: Charge) -> None:
+    event_type = EVENT_OF.get(charge.status)
+    if event_type is None:
+        return
+    facts = {"charge": charge.name, "period": charge.period, "amount": charge.amount, "currency": charge.currency}
+    if charge.failure_reason:
+        facts["reason"] = charge.failure_reason
+    outbox.record(subscription, event_type, **facts)

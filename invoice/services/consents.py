@@ -1,0 +1,235 @@
+"""The life of a consent: lead a person to it, look how it stands, act on what it became.
+
+A draft at Vipps lives ten minutes and a text is read hours later, so a subscription may see many attempts. At most
+one is adopted; any other that somebody accepts all the same is stopped, and its money given back.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from invoice.clock import business_date, utc_now
+from invoice.config import Settings
+from invoice.errors import NotFound, ProviderError
+from invoice.lifecycle import AGREEMENT_MOVES, AgreementStatus, SubscriptionStatus, may_move
+from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
+from invoice.schedule import due_date, next_consent_look, plan_date
+from invoice.services import books, outbox, stops
+from invoice.services.drafts import Drafts, next_attempt
+from invoice.services.operations import Operations
+from invoice.store import queries
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Agreement, Partner, Subscription
+
+logger = logging.getLogger(__name__)
+
+# A draft can be opened for ten minutes; one that is older than this may die in the person's hands.
+FRESH = timedelta(minutes=4)
+# While a draft's answer may still come, a second press of the button does not start another.
+_PATIENCE = timedelta(seconds=15)
+_RING_GAP = timedelta(seconds=2)  # Source: Vipps' limit of 120 reads a minute for each agreement
+_ACTIVE_LOOK = timedelta(hours=24)  # an end in the app is seen within a day even without any webhook
+_STRANGE_LOOK = timedelta(minutes=15)
+PLAN_AHEAD_DAYS = 4  # a charge stands in the books this long before it is created
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Where a press of the button leads: to the app, or to a word for the page."""
+
+    url: str | None = None
+    notice: str = ""  # "try_again", "refused", or the reason why the link is closed
+
+
+def is_fresh(agreement: Agreement | None, now: datetime) -> bool:
+    """Tell whether an attempt's confirmation address can be handed out."""
+    return (
+        agreement is not None
+        and agreement.status == AgreementStatus.PENDING
+        and agreement.confirmation_url is not None
+        and agreement.drafted_at is not None
+        and now - agreement.drafted_at < FRESH
+    )
+
+
+def _is_on_its_way(agreement: Agreement, now: datetime) -> bool:
+    return agreement.status == AgreementStatus.DRAFTING and now - agreement.created_at < _PATIENCE
+
+
+def closed_because(subscription: Subscription, now: datetime) -> str:
+    """Return why a link opens no offer any more, or an empty text while it does."""
+    if subscription.status == SubscriptionStatus.PENDING:
+        return "expired_link" if subscription.link_expires_at <= now else ""
+    if subscription.status == SubscriptionStatus.EXPIRED:
+        return "expired_link"
+    return "already_active" if subscription.status == SubscriptionStatus.ACTIVE else "ended"
+
+
+class Consents:
+    """Attempts at consent."""
+
+    def __init__(self, settings: Settings, payments: PaymentProvider, operations: Operations, drafts: Drafts) -> None:
+        self._settings = settings
+        self._payments = payments
+        self._operations = operations
+        self._drafts = drafts
+
+    def open(self, link_token: str) -> Opened:
+        """Lead the person who pressed the button to Vipps: by the draft at hand while it is fresh, else by a new one.
+
+        Raises NotFound for an unknown link.
+        """
+        with transaction():
+            found = queries.subscription_by_link(link_token)
+            if found is None:
+                raise NotFound
+            subscription = queries.lock_subscription(found.id)
+            reason = closed_because(subscription, utc_now())
+            if reason:
+                return Opened(notice=reason)
+            agreement = queries.latest_agreement(subscription.id)
+            if agreement is None or not is_fresh(agreement, utc_now()):
+                if agreement is not None and _is_on_its_way(agreement, utc_now()):
+                    return Opened(notice="try_again")
+                handed_out = None
+            elif agreement.is_handed_out:
+                handed_out = agreement.id
+            else:
+                agreement.is_handed_out = True
+                return Opened(url=agreement.confirmation_url)
+        return self._reopen(handed_out) or self._draft_anew(link_token)
+
+    def _reopen(self, agreement_id: int | None) -> Opened | None:
+        """Hand a draft out once more if it still lives: going back from Vipps' page ends it there."""
+        if agreement_id is None:
+            return None
+        try:
+            self.refresh(agreement_id)
+        except ProviderError:
+            return Opened(notice="try_again")
+        with reading():
+            agreement = db.session.get_one(Agreement, agreement_id)
+            return Opened(url=agreement.confirmation_url) if is_fresh(agreement, utc_now()) else None
+
+    def _draft_anew(self, link_token: str) -> Opened:
+        with transaction():
+            found = queries.subscription_by_link(link_token)
+            if found is None:
+                raise NotFound
+            subscription = queries.lock_subscription(found.id)
+            reason = closed_because(subscription, utc_now())
+            if reason:
+                return Opened(notice=reason)
+            claim = self._drafts.begin(subscription)
+            db.session.get_one(Agreement, claim.subject_id).is_handed_out = True
+        self._operations.perform(claim)
+        with reading():
+            agreement = db.session.get_one(Agreement, claim.subject_id)
+            if agreement.status == AgreementStatus.PENDING:
+                return Opened(url=agreement.confirmation_url)
+            refused = agreement.status == AgreementStatus.REFUSED
+            return Opened(notice="refused" if refused else "try_again")
+
+    # Refresh: three doorbells, one look
+
+    def ring(self, agreement_id: int) -> None:
+        """Look for a person who waits, at most once in two seconds; when Vipps cannot say, the timer looks later."""
+        now = utc_now()
+        with transaction():
+            if not queries.take_ring(agreement_id, now, now - _RING_GAP):
+                return
+        try:
+            self.refresh(agreement_id)
+        except ProviderError as error:
+            logger.warning("Agreement %s is looked at later: %s", agreement_id, error.message)
+
+    def refresh(self, agreement_id: int) -> None:
+        """Ask Vipps how an attempt stands and bring our rows up to it, forward only.
+
+        Raises ProviderError when Vipps cannot say; nothing has changed then.
+        """
+        with reading():
+            agreement = db.session.get_one(Agreement, agreement_id)
+            subscription_id, provider_id = agreement.subscription_id, agreement.provider_agreement_id
+            wants_initial = agreement.status != AgreementStatus.ACTIVE and agreement.initial_amount > 0
+        if provider_id is None:
+            return
+        view = self._payments.find_agreement(provider_id)
+        initial = None
+        if view is not None and view.started_at is not None and wants_initial:
+            initial = next((c for c in self._payments.list_charges(provider_id) if c.is_initial), None)
+        with transaction():
+            subscription = queries.lock_subscription(subscription_id)
+            agreement = db.session.get_one(Agreement, agreement_id)
+            self._apply(subscription, agreement, view, initial)
+
+    def _apply(
+        self, subscription: Subscription, agreement: Agreement, view: AgreementView | None, initial: ChargeView | None
+    ) -> None:
+        now = utc_now()
+        if view is None or view.status is None or view.external_id not in (None, subscription.ulid):
+            logger.error("Agreement %s is not at Vipps as we know it.", agreement.id)
+            agreement.check_at = now + _STRANGE_LOOK
+            return
+        # One that was accepted and stopped between two looks has been through both.
+        if view.started_at is not None and may_move(AGREEMENT_MOVES, agreement.status, AgreementStatus.ACTIVE):
+            agreement.status = AgreementStatus.ACTIVE
+            self._accepted(subscription, agreement, view, initial)
+        if may_move(AGREEMENT_MOVES, agreement.status, view.status):
+            agreement.status = view.status
+            if view.status != AgreementStatus.PENDING:
+                stops.ended(subscription, agreement)
+        agreement.check_at = _next_look(agreement, now)
+
+    def _accepted(
+        self, subscription: Subscription, agreement: Agreement, view: AgreementView, initial: ChargeView | None
+    ) -> None:
+        partner = db.session.get_one(Partner, subscription.partner_id)
+        signed_on = business_date(partner.market, view.started_at)
+        is_wanted = subscription.status == SubscriptionStatus.PENDING
+        if is_wanted:
+            self._activate(subscription, agreement, signed_on)
+        else:
+            outbox.record(subscription, "consent.surplus", attempt=agreement.attempt)
+            stops.request_stop(subscription, agreement)
+        if agreement.initial_amount:
+            if initial is not None:
+                agreement.initial_name = initial.name
+            charge = books.enter_initial(subscription, agreement, signed_on=signed_on, is_surplus=not is_wanted)
+            if initial is not None:
+                books.adopt(subscription, charge, initial)
+
+    def _activate(self, subscription: Subscription, agreement: Agreement, signed_on: date) -> None:
+        agreement.is_adopted = True
+        subscription.status, subscription.activated_at = SubscriptionStatus.ACTIVE, utc_now()
+        subscription.anchor_on = signed_on
+        first_due_on = due_date(signed_on, subscription.interval, subscription.next_period)
+        subscription.next_plan_on = plan_date(first_due_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
+        outbox.record(subscription, "subscription.activated", anchor=signed_on.isoformat(), attempt=agreement.attempt)
+
+    def find(self, subscription_ulid: str, provider_agreement_id: str) -> bool:
+        """Take up an agreement that Vipps says is ours and that we hold no answer for; return whether it was.
+
+        While a draft is on its way its answer will name it; nothing is taken up then.
+        """
+        with transaction():
+            found = queries.subscription_by_ulid(subscription_ulid)
+            if found is None:
+                return False
+            subscription = queries.lock_subscription(found.id)
+            if queries.agreement_by_provider_id(provider_agreement_id) is not None:
+                return True
+            latest = queries.latest_agreement(subscription.id)
+            if latest is None or latest.status == AgreementStatus.DRAFTING:
+                return False
+            agreement = next_attempt(subscription, AgreementStatus.LOST)
+            agreement.provider_agreement_id, agreement.check_at = provider_agreement_id, utc_now()
+            return True
+
+
+def _next_look(agreement: Agreement, now: datetime) -> datetime | None:
+    if agreement.status == AgreementStatus.PENDING:
+        return next_consent_look(agreement.drafted_at or agreement.created_at, now)
+    return now + _ACTIVE_LOOK if agreement.status == AgreementStatus.ACTIVE else None

@@ -1,0 +1,131 @@
+"""What the providers tell us: stored, then rung. The payload carries no news; it says where to look.
+
+A webhook may come before we hold the answer to the very call that it is about. It is stored all the same and
+answered 200 (an error would hold back what comes behind it), and tried again until the row is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from urllib.parse import urlencode
+
+from sqlalchemy import ColumnElement, update
+
+from invoice.clock import utc_now
+from invoice.lifecycle import CHARGE_AT_PROVIDER_OPEN
+from invoice.providers.base import PaymentProvider, Receipt, Ring
+from invoice.services.consents import Consents
+from invoice.services.messages import Messages
+from invoice.store import queries
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Agreement, InboundEvent, WebhookRegistration
+
+logger = logging.getLogger(__name__)
+
+_RETRY = timedelta(seconds=10)
+_LEASE = timedelta(seconds=60)
+# Longer than any draft lives and as long as Vipps would repeat it.
+_GIVE_UP = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a webhook was sent, and the secret that it must be signed with."""
+
+    url: str
+    secret: str
+
+
+class Inbox:
+    """Takes in what was verified."""
+
+    def __init__(self, payments: PaymentProvider, consents: Consents, messages: Messages) -> None:
+        self._payments = payments
+        self._consents = consents
+        self._messages = messages
+
+    def registration(self, token: str) -> Registration | None:
+        """Return the registration whose address ends in `token`."""
+        with reading():
+            row = db.session.scalar(db.select(WebhookRegistration).where(WebhookRegistration.token == token))
+            return Registration(row.url, row.secret) if row else None
+
+    def take_webhook(self, body: bytes) -> None:
+        """Store a genuine webhook and ring; the same bytes again change nothing.
+
+        Raises Invalid for one that cannot be read.
+        """
+        ring = self._payments.read_webhook(body)
+        with transaction():
+            digest = _store("vipps", body.decode("utf-8", "replace"))
+            if digest is not None and _ring(ring):
+                _mark_read(InboundEvent.digest == digest)
+
+    def take_receipt(self, message_id: int, receipt: Receipt, form: Mapping[str, str]) -> bool:
+        """Store a genuine receipt and move its message; return whether there is such a message."""
+        if not self._messages.receive(message_id, receipt):
+            return False
+        facts = {"message": str(message_id), "sid": receipt.message_id, "status": form.get("MessageStatus", "")}
+        with transaction():
+            digest = _store("twilio", urlencode(facts))
+            _mark_read(InboundEvent.digest == digest)
+        return True
+
+    def read_unread(self) -> int:
+        """Try again to place what nobody could place; return how many were tried."""
+        with transaction():
+            ids = queries.claim_unread(utc_now(), _LEASE, 100)
+        for event_id in ids:
+            self._place(event_id)
+        return len(ids)
+
+    def _place(self, event_id: int) -> None:
+        with reading():
+            event = db.session.get_one(InboundEvent, event_id)
+            body, received_at = event.body, event.received_at
+        ring = self._payments.read_webhook(body.encode())
+        if ring.external_id is not None:
+            self._consents.find(ring.external_id, ring.agreement_id)
+        is_old = utc_now() - received_at > _GIVE_UP
+        with transaction():
+            is_placed = _ring(ring)
+            if is_placed or is_old:
+                _mark_read(InboundEvent.id == event_id)
+            else:
+                # The older it is, the rarer: after a day it is tried twice more in the next.
+                event = db.session.get_one(InboundEvent, event_id)
+                event.next_at = utc_now() + max(_RETRY, (utc_now() - received_at) / 2)
+        if is_old and not is_placed:
+            logger.warning("A webhook about an agreement that is not ours is laid aside.")
+
+
+def _store(source: str, body: str) -> str | None:
+    """Write down what came, unread; return its digest, or None when the same has come before."""
+    now = utc_now()
+    digest = sha256(f"{source}:{body}".encode()).hexdigest()
+    row = {"source": source, "digest": digest, "body": body, "received_at": now, "next_at": now + _RETRY}
+    return digest if queries.insert_ignoring(InboundEvent, [row]) else None
+
+
+def _mark_read(which: ColumnElement[bool]) -> None:
+    db.session.execute(update(InboundEvent).where(which).values(read_at=utc_now()))
+
+
+def _ring(ring: Ring) -> bool:
+    """Have what a webhook is about looked at now; return whether we know it."""
+    now = utc_now()
+    if ring.charge_name is not None:
+        charge = queries.charge_by_name(ring.charge_name)
+        if charge is not None:
+            if charge.status in CHARGE_AT_PROVIDER_OPEN or ring.is_refund:
+                charge.check_at = now
+            return True
+    agreement = queries.agreement_by_provider_id(ring.agreement_id)
+    if agreement is None:
+        return False
+    db.session.execute(update(Agreement).where(Agreement.id == agreement.id).values(check_at=now))
+    return True

@@ -1,0 +1,170 @@
+"""What we say to people by SMS.
+
+The text is a row from the moment the subscription is; it is sent once its consent has been drafted, looked up when
+the answer to a send was lost, and moves forward only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from invoice.clock import utc_now
+from invoice.errors import ProviderRefused, ProviderUncertain
+from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, may_move
+from invoice.phone import segments, to_gsm
+from invoice.providers.base import Receipt, SmsProvider
+from invoice.services import outbox
+from invoice.services.operations import Claim, Operations, stage
+from invoice.store.db import db, transaction
+from invoice.store.models import Message, Subscription
+from invoice.store.queries import lock_subscription
+
+logger = logging.getLogger(__name__)
+
+SEND = "SEND"
+MAX_CHARACTERS = 1600  # Source: Twilio Messaging API, error 21617.
+# A text whose send was lost shows in Twilio's list after a while; only then is it sent again, and only once.
+_EVIDENCE_AFTER = timedelta(minutes=10)
+_MAX_SENDS = 2
+_LINK = re.compile(r"\{\{\s*(?:url|paymentSelectionPageUrl)\s*\}\}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What an invitation tells."""
+
+    merchant: str
+    product: str
+    amount: int
+    currency: str
+    interval: str
+    market: str
+    link: str
+
+
+# Writes the invitation of a partner that sent no text of its own.
+InviteText = Callable[[Invitation], str]
+
+
+def compose(text: str, link: str) -> str:
+    """Return a text with the link where its placeholder stands, or at the end. The link is never cut."""
+    body = _LINK.sub(lambda _: link, text)
+    return to_gsm(body if link in body else f"{body.rstrip()} {link}".lstrip())
+
+
+def enter(subscription: Subscription, body: str, originator: str) -> Message:
+    """Write an invitation down in the caller's transaction; `release` or `withdraw` decides about it."""
+    message = Message(
+        subscription_id=subscription.id,
+        recipient=subscription.msisdn,
+        originator=originator,
+        body=body,
+        segments=segments(body),
+        status=MessageStatus.QUEUED,
+        created_at=utc_now(),
+    )
+    db.session.add(message)
+    return message
+
+
+def release(subscription: Subscription, public_url: str) -> None:
+    """Have the invitation sent. The caller holds the lock."""
+    for message in _queued(subscription):
+        request = json.dumps(
+            {
+                "to": message.recipient,
+                "originator": message.originator,
+                "body": message.body,
+                "receipt_url": f"{public_url}/hooks/twilio/{message.id}",
+            },
+            ensure_ascii=False,
+        )
+        name = f"{subscription.ulid}-m{message.id}"
+        stage(kind=SEND, subject_id=message.id, subscription_id=subscription.id, name=name, request=request)
+
+
+def withdraw(subscription: Subscription) -> None:
+    """There is nothing to invite to."""
+    for message in _queued(subscription):
+        message.status = MessageStatus.VOID
+
+
+def _queued(subscription: Subscription) -> list[Message]:
+    queued = (Message.subscription_id == subscription.id, Message.status == MessageStatus.QUEUED)
+    return list(db.session.scalars(db.select(Message).where(*queued)))
+
+
+class Messages:
+    """Sends texts and reads receipts; a handler of operations."""
+
+    def __init__(self, sms: SmsProvider, operations: Operations) -> None:
+        self._sms = sms
+        operations.handle(SEND, self)
+
+    def call(self, claim: Claim) -> Receipt | None:
+        """Send it, or find out whether an earlier send arrived. None: nobody is waiting for it any more."""
+        with transaction():
+            subscription = db.session.get_one(Subscription, claim.subscription_id)
+            message = db.session.get_one(Message, claim.subject_id)
+            if subscription.ended_at is not None or message.status != MessageStatus.QUEUED:
+                return None
+            token = subscription.link_token
+        text = json.loads(claim.request)
+        if claim.in_doubt:
+            found = self._sms.find(to=text["to"], since=claim.first_sent_at - timedelta(days=1), containing=token)
+            if found is not None:
+                return found
+            self._wait_for_evidence(claim)
+        return self._sms.send(**text)
+
+    def _wait_for_evidence(self, claim: Claim) -> None:
+        if utc_now() - claim.first_sent_at < _EVIDENCE_AFTER:
+            raise ProviderUncertain("no trace of this text yet")
+        with transaction():
+            message = db.session.get_one(Message, claim.subject_id)
+            if message.sends >= _MAX_SENDS:
+                raise ProviderRefused("sent twice, and neither send shows at the SMS provider")
+            message.sends += 1
+
+    def settle(self, claim: Claim, result: Receipt | None) -> None:
+        """The SMS provider has it, or nobody wants it."""
+        message = db.session.get_one(Message, claim.subject_id)
+        if result is None:
+            if message.status == MessageStatus.QUEUED:
+                message.status = MessageStatus.VOID
+            return
+        _move(db.session.get_one(Subscription, message.subscription_id), message, result, MessageStatus.ACCEPTED)
+
+    def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
+        """The SMS provider will not send it."""
+        message = db.session.get_one(Message, claim.subject_id)
+        subscription = db.session.get_one(Subscription, message.subscription_id)
+        _move(subscription, message, Receipt("", MessageStatus.FAILED, refusal.problem or "refused"), None)
+
+    def receive(self, message_id: int, receipt: Receipt) -> bool:
+        """Take a genuine receipt; return whether there is such a message. Late and repeated ones change nothing."""
+        with transaction():
+            found = db.session.get(Message, message_id)
+            if found is None or found.provider_message_id not in (None, receipt.message_id):
+                return False
+            subscription = lock_subscription(found.subscription_id)
+            db.session.refresh(found)
+            _move(subscription, found, receipt, None)
+            return True
+
+
+def _move(subscription: Subscription, message: Message, receipt: Receipt, otherwise: MessageStatus | None) -> None:
+    """Move a message forward and say so. A receipt may be the first news of a send whose answer was lost."""
+    message.provider_message_id = message.provider_message_id or receipt.message_id or None
+    status = receipt.status or otherwise
+    if status is None or not may_move(MESSAGE_MOVES, message.status, status):
+        return
+    message.status = status
+    message.error_code = receipt.error_code
+    facts = {"error": receipt.error_code} if receipt.error_code else {}
+    outbox.record(subscription, f"message.{status.lower()}", message=message.id, segments=message.segments, **facts)

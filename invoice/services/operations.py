@@ -1,0 +1,205 @@
+"""Stage, claim, call, settle: everything that leaves the house.
+
+An act on the outside world is a row, written with its reason. A worker claims it (lease and fence), makes the call
+with no transaction open, and settles it in a second transaction that only the newest claim may write. A kill between
+any two leaves a row that says what to do next: READY was never sent; anything else may have been, so the next claim
+is `in_doubt` and its handler asks before it sends again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import update
+
+from invoice.clock import utc_now
+from invoice.errors import ProviderDenied, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
+from invoice.lifecycle import OperationStatus
+from invoice.names import idempotency_key
+from invoice.schedule import backoff
+from invoice.store.db import db, transaction
+from invoice.store.models import Operation
+from invoice.store.queries import claim_operations, lock_subscription, release_leases
+
+logger = logging.getLogger(__name__)
+
+# Twice the longest run of calls in one handler (four calls, or one batch) and some air.
+LEASE = timedelta(seconds=120)
+_BATCH = 20
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An operation in this worker's hands."""
+
+    id: int
+    kind: str
+    subject_id: int
+    subscription_id: int | None
+    name: str
+    key: str
+    request: str
+    in_doubt: bool
+    attempts: int
+    fence: int
+    created_at: datetime
+    first_sent_at: datetime
+
+
+class Handler(Protocol):
+    """What one kind of operation does."""
+
+    def call(self, claim: Claim) -> Any:
+        """Make the call; no transaction is open. Return what `settle` needs, or raise a ProviderError."""
+        ...
+
+    def settle(self, claim: Claim, result: Any) -> None:
+        """Write down a success, inside the settling transaction and under the subscription's lock."""
+        ...
+
+    def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
+        """Write down a definite no, likewise."""
+        ...
+
+
+def stage(*, kind: str, subject_id: int, subscription_id: int | None, name: str, request: str = "") -> Operation:
+    """Write an operation down in the caller's transaction, to be run from now on."""
+    now = utc_now()
+    operation = Operation(
+        kind=kind,
+        subject_id=subject_id,
+        subscription_id=subscription_id,
+        name=name,
+        key=idempotency_key(name, kind, request),
+        request=request,
+        status=OperationStatus.READY,
+        next_at=now,
+        created_at=now,
+    )
+    db.session.add(operation)
+    db.session.flush()
+    return operation
+
+
+def end_leases() -> None:
+    """End every claim: for a process that knows that whoever held one is dead."""
+    with transaction():
+        release_leases(utc_now())
+
+
+class Operations:
+    """Runs what was staged."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def handle(self, kind: str, handler: Handler) -> None:
+        """Name the handler of a kind."""
+        self._handlers[kind] = handler
+
+    def run(self, operation_id: int) -> None:
+        """Run one operation now, unless another worker has it."""
+        for claim in self._claim(1, operation_id=operation_id):
+            self._perform(claim)
+
+    def run_due(self) -> int:
+        """Run what is due, one after the other; return how many there were."""
+        claims = self._claim(_BATCH)
+        for claim in claims:
+            self._perform(claim)
+        return len(claims)
+
+    def take(self, operation: Operation) -> Claim:
+        """Claim an operation in the very transaction that stages it, so that it is never seen unclaimed."""
+        now = utc_now()
+        operation.status, operation.lease_until, operation.first_sent_at = OperationStatus.INFLIGHT, now + LEASE, now
+        operation.attempts = operation.fence = 1
+        db.session.flush()
+        return _claim_of(operation)
+
+    def perform(self, claim: Claim) -> None:
+        """Call and settle an operation that `take` claimed."""
+        self._perform(claim)
+
+    def _claim(self, limit: int, operation_id: int | None = None) -> list[Claim]:
+        with transaction():
+            rows = claim_operations(utc_now(), LEASE, limit, operation_id=operation_id)
+            return [_claim_of(row) for row in rows]
+
+    def _perform(self, claim: Claim) -> None:
+        handler = self._handlers[claim.kind]
+        try:
+            result = handler.call(claim)
+        except ProviderRefused as refusal:
+            self._settle(claim, OperationStatus.REFUSED, refusal)
+        except ProviderError as error:
+            self._put_back(claim, error)
+        else:
+            self._settle(claim, OperationStatus.DONE, result)
+
+    def _settle(self, claim: Claim, status: OperationStatus, outcome: Any) -> None:
+        handler = self._handlers[claim.kind]
+        with transaction():
+            # The subscription is locked before anything that hangs on it, here as everywhere: no deadlock.
+            if claim.subscription_id is not None:
+                lock_subscription(claim.subscription_id)
+            error = outcome.message[:500] if isinstance(outcome, ProviderRefused) else None
+            if not _write(claim, status=status, settled_at=utc_now(), last_error=error, lease_until=None):
+                logger.warning("Operation %s was taken over before it could be settled.", claim.id)
+                return
+            if isinstance(outcome, ProviderRefused):
+                logger.warning("Operation %s (%s) was refused: %s", claim.id, claim.kind, outcome.message)
+                handler.refuse(claim, outcome)
+            else:
+                handler.settle(claim, outcome)
+
+    def _put_back(self, claim: Claim, error: ProviderError) -> None:
+        """Have it tried again; what was surely not sent goes back to READY, unless an earlier try is in doubt."""
+        surely_not = isinstance(error, ProviderUnavailable | ProviderDenied) and not claim.in_doubt
+        wait = backoff(claim.attempts)
+        if isinstance(error, ProviderUnavailable) and error.retry_after_s:
+            wait = max(wait, timedelta(seconds=error.retry_after_s))
+        level = logging.WARNING if isinstance(error, ProviderUnavailable | ProviderUncertain) else logging.ERROR
+        logger.log(level, "Operation %s (%s) is put off: %s", claim.id, claim.kind, error.message)
+        with transaction():
+            _write(
+                claim,
+                status=OperationStatus.READY if surely_not else OperationStatus.UNKNOWN,
+                next_at=utc_now() + wait,
+                last_error=error.message[:500],
+                lease_until=None,
+            )
+
+
+def _write(claim: Claim, **values: Any) -> bool:
+    """Change the operation if this claim is still the newest."""
+    statement = (
+        update(Operation)
+        .where(
+            Operation.id == claim.id,
+            Operation.fence == claim.fence,
+            Operation.status == OperationStatus.INFLIGHT,
+        )
+        .values(**values)
+    )
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def _claim_of(row: Operation) -> Claim:
+    return Claim(
+        id=row.id,
+        kind=row.kind,
+        subject_id=row.subject_id,
+        subscription_id=row.subscription_id,
+        name=row.name,
+        key=row.key,
+        request=row.request,
+        in_doubt=row.in_doubt,
+        attempts=row.attempts,
+        fence=row.fence,
+        created_at=row.created_at,
+        first_sent_at=row.first_sent_at or row.created_at,
+    )
