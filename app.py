@@ -1,0 +1,119 @@
+"""The front door: settings -> providers -> services -> blueprints -> Flask application. Nothing imports it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask
+from flask_migrate import Migrate
+
+from invoice import cli
+from invoice.config import Settings, environ
+from invoice.engine.inline import Engine
+from invoice.providers.base import PaymentProvider, SmsProvider
+from invoice.providers.twilio import TwilioClient
+from invoice.providers.vipps import SalesUnit, VippsClient
+from invoice.services.charges import Charges
+from invoice.services.consents import Consents
+from invoice.services.drafts import Drafts
+from invoice.services.health import MIGRATIONS
+from invoice.services.inbox import Inbox
+from invoice.services.jobs import Jobs, Services
+from invoice.services.messages import Messages
+from invoice.services.operations import Operations
+from invoice.services.refunds import Refunds
+from invoice.services.stops import Stops
+from invoice.services.subscriptions import Subscriptions
+from invoice.services.webhooks import WebhookRegistrations
+from invoice.store.db import db, install_engine_settings, set_encryption_keys
+from invoice.web import bodies, errors, formats, headers, health, hooks, logs, mobile_invoice, pages
+from invoice.web import services as reach
+from invoice.web.invites import invite_text
+
+
+def create_app(
+    settings: Settings | None = None, *, payments: PaymentProvider | None = None, sms: SmsProvider | None = None
+) -> Flask:
+    """Build the application.
+
+    settings: by default from the environment.  payments, sms: the providers, by default Vipps and Twilio.
+    Raises ConfigError when settings are missing or wrong.
+    """
+    settings = settings or Settings.from_environ(environ())
+    app = Flask(__name__, static_folder=str(Path(formats.__file__).parent / "static"))
+    _open_store(app, settings)
+    payments = payments or _vipps(settings)
+    sms = sms or TwilioClient(settings.twilio_base_url, settings.twilio_account_sid, settings.twilio_auth_token)
+    services = build_services(settings, payments, sms)
+    app.extensions.update(
+        {
+            reach.SERVICES: services,
+            reach.PAYMENTS: payments,
+            reach.SMS: sms,
+            reach.PUBLIC_URL: settings.invoice_public_url,
+        }
+    )
+    engine = Engine(app, Jobs(services))
+    app.extensions[cli.ENGINE], app.extensions[cli.SETTINGS] = engine, settings
+    _open_faces(app, settings)
+    return app
+
+
+def build_services(settings: Settings, payments: PaymentProvider, sms: SmsProvider) -> Services:
+    """Join the use cases; each gets exactly what it needs."""
+    operations = Operations()
+    drafts = Drafts(settings, payments, operations)
+    consents = Consents(settings, payments, operations, drafts)
+    Stops(payments, operations)
+    Refunds(payments, operations)
+    messages = Messages(sms, operations)
+    return Services(
+        operations=operations,
+        subscriptions=Subscriptions(settings, operations, drafts, invite_text),
+        consents=consents,
+        charges=Charges(settings, payments, operations),
+        inbox=Inbox(payments, consents, messages),
+        webhooks=WebhookRegistrations(settings, payments),
+    )
+
+
+def _vipps(settings: Settings) -> VippsClient:
+    unit = SalesUnit(
+        client_id=settings.vipps_client_id,
+        client_secret=settings.vipps_client_secret,
+        subscription_key=settings.vipps_subscription_key,
+        merchant_serial_number=settings.vipps_merchant_serial_number,
+    )
+    return VippsClient(settings.vipps_base_url, unit, settings.landing_domains)
+
+
+def _open_store(app: Flask, settings: Settings) -> None:
+    is_sqlite = settings.invoice_database_url.startswith("sqlite")
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.invoice_database_url
+    pool = {"pool_size": 10, "max_overflow": 20}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = pool if is_sqlite else {**pool, "pool_pre_ping": True}
+    set_encryption_keys(settings.invoice_secret_key)
+    db.init_app(app)
+    Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+    with app.app_context():
+        install_engine_settings(db.engine)
+
+
+def _open_faces(app: Flask, settings: Settings) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BYTES
+    app.config["TRUSTED_HOSTS"] = settings.trusted_hosts
+    app.json.ensure_ascii = app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.jinja_env.autoescape = True
+    formats.make_babel(app)
+    formats.register(app)
+    logs.hide_links()
+    errors.register(app)
+    is_https = settings.invoice_public_url.startswith("https")
+    headers.register(app, form_targets=settings.form_targets, is_https=is_https)
+    for face in (mobile_invoice, pages, hooks, health):
+        app.register_blueprint(face.blueprint)
+
+
+demo = cli.demo_command(create_app)
+run = cli.run_command()
+worker = cli.worker_command()

@@ -1,0 +1,39 @@
+"""/hooks/...: what the providers tell us. Verify, store, ring, answer; the work is done afterwards."""
+
+from __future__ import annotations
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+from requests.structures import CaseInsensitiveDict
+
+from invoice.errors import Forbidden, NotFound, Unauthenticated
+from invoice.web.auth import public
+from invoice.web.services import payments, public_url, services, sms
+
+blueprint = Blueprint("hooks", __name__, url_prefix="/hooks")
+
+
+@blueprint.post("/vipps/<registration>")
+@public
+def vipps(registration: str) -> ResponseReturnValue:
+    """Take a webhook that is signed with the registration's secret; 200 also for what we do not know yet."""
+    found = services().inbox.registration(registration)
+    if found is None:
+        raise NotFound("There is no such registration.")
+    body = request.get_data(cache=False)
+    if not payments().is_genuine(found.url, found.secret, CaseInsensitiveDict(request.headers), body):
+        raise Unauthenticated("The signature in the Authorization header does not fit.")
+    services().inbox.take_webhook(body)
+    return {}
+
+
+@blueprint.post("/twilio/<int(max=2147483647):message_id>")
+@public
+def twilio(message_id: int) -> ResponseReturnValue:
+    """Take a delivery receipt that is signed for this very address."""
+    form = request.form.to_dict()
+    if not sms().is_genuine(public_url() + request.path, CaseInsensitiveDict(request.headers), form):
+        raise Forbidden("The signature in the X-Twilio-Signature header does not fit.")
+    if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form):
+        raise NotFound("There is no such message.")
+    return "", 204
