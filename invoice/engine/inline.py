@@ -10,7 +10,7 @@ import threading
 
 from flask import Flask
 
-from invoice.services.jobs import Jobs
+from invoice.services.jobs import Jobs, beat
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class Engine:
         while not self._stopping.is_set():
             try:
                 is_busy = self.run_once()
+                with self._app.app_context():
+                    beat()
             except Exception:
                 # The database is away, say. The next round tries again; nothing is remembered here.
                 logger.exception("A round of the engine failed.")

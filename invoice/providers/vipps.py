@@ -6,58 +6,27 @@ Vipps' own names stand only here.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderDenied, ProviderRefused, ProviderUncertain
-from invoice.lifecycle import AgreementStatus, ChargeStatus
 from invoice.phone import to_msisdn
-from invoice.providers.base import (
-    AgreementView,
-    BatchAnswer,
-    ChargeView,
-    Draft,
-    Drafted,
-    NewCharge,
-    WebhookAddress,
-)
+from invoice.providers import vipps_shapes as shapes
+from invoice.providers.base import AgreementView, BatchAnswer, ChargeView, Draft, Drafted, NewCharge, WebhookAddress
 from invoice.providers.http import READ_S, Answer, Pipe
 from invoice.providers.vipps_webhooks import EVENTS, Webhooks
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_BATCH = 2000  # charges in one call
 _BATCH_READ_S = 30.0  # two thousand take longer than one
 _NAME, _DESCRIPTION, _CHARGE_TEXT = 45, 100, 45  # characters
 _TOKEN_MARGIN = timedelta(seconds=60)
-
-AGREEMENT_STATUSES = {
-    "PENDING": AgreementStatus.PENDING,
-    "ACTIVE": AgreementStatus.ACTIVE,
-    "STOPPED": AgreementStatus.STOPPED,
-    "EXPIRED": AgreementStatus.EXPIRED,
-}
-CHARGE_STATUSES = {
-    "PENDING": ChargeStatus.SUBMITTED,
-    "DUE": ChargeStatus.SUBMITTED,
-    "PROCESSING": ChargeStatus.SUBMITTED,
-    "UNKNOWN": ChargeStatus.SUBMITTED,
-    "RESERVED": ChargeStatus.RESERVED,
-    "PARTIALLY_CAPTURED": ChargeStatus.RESERVED,
-    "CHARGED": ChargeStatus.CHARGED,
-    "PARTIALLY_REFUNDED": ChargeStatus.PARTIALLY_REFUNDED,
-    "REFUNDED": ChargeStatus.REFUNDED,
-    "FAILED": ChargeStatus.FAILED,
-    "CANCELLED": ChargeStatus.CANCELLED,
-}
 
 
 @dataclass(frozen=True)
@@ -97,23 +66,25 @@ class VippsClient(Webhooks):
             "merchantRedirectUrl": draft.redirect_url,
             "merchantAgreementUrl": draft.manage_url,
             "phoneNumber": to_msisdn(draft.phone),
-            "productName": cut(draft.product_name, _NAME),
-            "productDescription": cut(draft.description, _DESCRIPTION),
+            "productName": shapes.cut(draft.product_name, _NAME),
+            "productDescription": shapes.cut(draft.description, _DESCRIPTION),
             "externalId": draft.external_id,
         }
         if draft.initial_amount:
             body["initialCharge"] = {
                 "amount": draft.initial_amount,
-                "description": cut(draft.product_name, _CHARGE_TEXT),
+                "description": shapes.cut(draft.product_name, _CHARGE_TEXT),
                 "transactionType": "DIRECT_CAPTURE",
                 "orderId": draft.initial_name,
             }
-        return _freeze(body)
+        return shapes.freeze(body)
 
     def draft_agreement(self, request: str, *, key: str) -> Drafted:
         """POST a draft."""
         answer = self._call("POST", "/recurring/v3/agreements", body=request, extra=_keyed(key))
-        drafted = _reading(lambda: Drafted(str(answer.json["agreementId"]), str(answer.json["vippsConfirmationUrl"])))
+        drafted = shapes.reading(
+            lambda: Drafted(str(answer.json["agreementId"]), str(answer.json["vippsConfirmationUrl"]))
+        )
         self._check_landing(drafted.confirmation_url)
         return drafted
 
@@ -127,17 +98,17 @@ class VippsClient(Webhooks):
 
     def find_agreement(self, agreement_id: str) -> AgreementView | None:
         """GET an agreement."""
-        answer = self._find(f"/recurring/v3/agreements/{_part(agreement_id)}")
+        answer = self._find(f"/recurring/v3/agreements/{shapes.part(agreement_id)}")
         if answer is None:
             return None
-        return _reading(lambda: _agreement(answer.json))
+        return shapes.reading(lambda: shapes.agreement(answer.json))
 
     def stop_agreement(self, agreement_id: str, *, key: str) -> None:
         """PATCH an agreement to STOPPED; nothing else may stand in that body."""
         self._call(
             "PATCH",
-            f"/recurring/v3/agreements/{_part(agreement_id)}",
-            body=_freeze({"status": "STOPPED"}),
+            f"/recurring/v3/agreements/{shapes.part(agreement_id)}",
+            body=shapes.freeze({"status": "STOPPED"}),
             extra=_keyed(key),
         )
 
@@ -145,13 +116,13 @@ class VippsClient(Webhooks):
 
     def charges_request(self, charges: list[NewCharge]) -> str:
         """Freeze a batch of at most 2,000 charges."""
-        return _freeze(
+        return shapes.freeze(
             [
                 {
                     "agreementId": charge.agreement_id,
                     "orderId": charge.name,
                     "amount": charge.amount,
-                    "description": cut(charge.description, _CHARGE_TEXT),
+                    "description": shapes.cut(charge.description, _CHARGE_TEXT),
                     "transactionType": "DIRECT_CAPTURE",
                     "due": charge.due_on.isoformat(),
                     "retryDays": charge.retry_days,
@@ -164,14 +135,14 @@ class VippsClient(Webhooks):
         """POST a batch; Vipps answers 202 and sorts it into valid and invalid."""
         path = "/recurring/v3/agreements/charges"
         answer = self._call("POST", path, body=request, extra=_keyed(key), read_s=_BATCH_READ_S)
-        return _reading(lambda: _batch(answer.json))
+        return shapes.reading(lambda: shapes.batch(answer.json))
 
     def find_charge(self, agreement_id: str, name: str) -> ChargeView | None:
         """GET a charge by our name for it, which is its id at Vipps."""
-        answer = self._find(f"/recurring/v3/agreements/{_part(agreement_id)}/charges/{_part(name)}")
+        answer = self._find(f"/recurring/v3/agreements/{shapes.part(agreement_id)}/charges/{shapes.part(name)}")
         if answer is None:
             return None
-        return _reading(lambda: _charge(answer.json, agreement_id))
+        return shapes.reading(lambda: shapes.charge(answer.json, agreement_id))
 
     def list_charges(self, agreement_id: str) -> list[ChargeView]:
         """GET all charges of an agreement, page after page."""
@@ -179,38 +150,38 @@ class VippsClient(Webhooks):
         token = ""
         while True:
             extra = {"Continuation-Token": token} if token else {}
-            answer = self._call("GET", f"/recurring/v3/agreements/{_part(agreement_id)}/charges", extra=extra)
-            charges += _reading(lambda found=answer.json: [_charge(c, agreement_id) for c in found])  # type: ignore[misc]
+            answer = self._call("GET", f"/recurring/v3/agreements/{shapes.part(agreement_id)}/charges", extra=extra)
+            charges += shapes.reading(lambda found=answer.json: [shapes.charge(c, agreement_id) for c in found])  # type: ignore[misc]
             token = answer.headers.get("Continuation-Token", "")
             if not token:
                 return charges
 
     def refund_request(self, amount: int, reason: str) -> str:
         """Freeze a refund."""
-        return _freeze({"amount": amount, "description": cut(reason, _DESCRIPTION)})
+        return shapes.freeze({"amount": amount, "description": shapes.cut(reason, _DESCRIPTION)})
 
     def refund_charge(self, agreement_id: str, name: str, request: str, *, key: str) -> None:
         """POST a refund."""
-        path = f"/recurring/v3/agreements/{_part(agreement_id)}/charges/{_part(name)}/refund"
+        path = f"/recurring/v3/agreements/{shapes.part(agreement_id)}/charges/{shapes.part(name)}/refund"
         self._call("POST", path, body=request, extra=_keyed(key))
 
     # Webhook registrations
 
     def register_webhook(self, url: str) -> tuple[WebhookAddress, str]:
         """POST a registration for all Recurring events."""
-        body = _freeze({"url": url, "events": list(EVENTS)})
+        body = shapes.freeze({"url": url, "events": list(EVENTS)})
         answer = self._call("POST", "/webhooks/v1/webhooks", body=body)
-        return _reading(lambda: (WebhookAddress(str(answer.json["id"]), url), str(answer.json["secret"])))
+        return shapes.reading(lambda: (WebhookAddress(str(answer.json["id"]), url), str(answer.json["secret"])))
 
     def list_webhooks(self) -> list[WebhookAddress]:
         """GET the registrations."""
         answer = self._call("GET", "/webhooks/v1/webhooks")
-        return _reading(lambda: [WebhookAddress(str(w["id"]), str(w["url"])) for w in answer.json["webhooks"]])
+        return shapes.reading(lambda: [WebhookAddress(str(w["id"]), str(w["url"])) for w in answer.json["webhooks"]])
 
     def delete_webhook(self, webhook_id: str) -> None:
         """DELETE a registration; one that is gone already is as good."""
         try:
-            self._call("DELETE", f"/webhooks/v1/webhooks/{_part(webhook_id)}")
+            self._call("DELETE", f"/webhooks/v1/webhooks/{shapes.part(webhook_id)}")
         except ProviderRefused as refusal:
             if refusal.status != 404:
                 raise
@@ -268,7 +239,7 @@ class VippsClient(Webhooks):
                 }
                 answer = self._pipe.call("POST", "/accesstoken/get", headers=headers, body="")
                 # The specification says strings, the test environment sends numbers.
-                self._token, life_s = _reading(
+                self._token, life_s = shapes.reading(
                     lambda: (str(answer.json["access_token"]), int(answer.json["expires_in"]))
                 )
                 self._token_until = utc_now() + timedelta(seconds=life_s) - _TOKEN_MARGIN
@@ -280,83 +251,5 @@ class VippsClient(Webhooks):
                 self._token_until = None
 
 
-def cut(text: str, limit: int) -> str:
-    """Return `text` in at most `limit` characters, an ellipsis telling that something was cut."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def _keyed(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key}
-
-
-def _freeze(body: object) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-
-
-def _part(value: str) -> str:
-    """Return an id as one safe part of a path."""
-    return quote(value, safe="")
-
-
-def _reading(read: Callable[[], T]) -> T:
-    """Read an answer; one of the wrong shape leaves the outcome unknown."""
-    try:
-        return read()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProviderUncertain("Vipps answered in a shape that we do not know") from error
-
-
-def _instant(value: object) -> datetime | None:
-    if not value:
-        return None
-    at = datetime.fromisoformat(str(value))
-    if at.tzinfo is None:
-        raise ValueError("An instant without a zone.")
-    return at
-
-
-def _agreement(body: Any) -> AgreementView:
-    return AgreementView(
-        agreement_id=str(body["id"]),
-        external_id=body.get("externalId"),
-        status=AGREEMENT_STATUSES.get(body["status"]),
-        started_at=_instant(body.get("start")),
-    )
-
-
-def _batch(body: Any) -> BatchAnswer:
-    refused = {
-        str(item["chargeBatchItemDto"]["orderId"]): "; ".join(map(str, item.get("errors") or ["no reason given"]))
-        for item in body.get("invalidCharges") or []
-    }
-    return BatchAnswer(frozenset(map(str, body.get("validCharges") or [])), refused)
-
-
-def _charge(body: Any, agreement_id: str) -> ChargeView:
-    summary = body.get("summary") or {}
-    failure = body.get("failureReason") or body.get("failureDescription")
-    return ChargeView(
-        name=str(body["id"]),
-        agreement_id=str(body.get("agreementId") or agreement_id),
-        amount=_whole(body["amount"]),
-        currency=str(body["currency"]),
-        status=CHARGE_STATUSES.get(body["status"]),
-        captured=_whole(summary.get("captured") or 0),
-        refunded=_whole(summary.get("refunded") or 0),
-        captured_at=_captured_at(body.get("history") or []),
-        failure_reason=str(failure)[:200] if failure else None,
-        is_initial=body.get("type") == "INITIAL",
-    )
-
-
-def _whole(value: object) -> int:
-    """Return an amount, which is an integer of minor units and nothing else."""
-    if type(value) is not int:
-        raise TypeError("An amount that is no integer.")
-    return value
-
-
-def _captured_at(history: list[dict[str, Any]]) -> datetime | None:
-    """Return when the first money was taken."""
-    times = [_instant(h["occurred"]) for h in history if h["event"] == "CAPTURE" and h.get("success", True)]
-    return min((t for t in times if t), default=None)

@@ -222,7 +222,8 @@ def _was_sent_long_ago(charge: Charge) -> bool:
 def _members(operation_id: int) -> dict[str, int]:
     """Return name -> id of the charges that wait for this batch."""
     waiting = (Charge.operation_id == operation_id, Charge.status == ChargeStatus.SUBMITTING)
-    return dict(db.session.execute(select(Charge.name, Charge.id).where(*waiting)).tuples().all())
+    rows = db.session.execute(select(Charge.name, Charge.id).where(*waiting))
+    return {row.name: row.id for row in rows}
 
 
 def _set(ids: Iterable[int], **values: Any) -> None:

@@ -15,12 +15,12 @@ from datetime import timedelta
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderRefused, ProviderUncertain
-from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, may_move
+from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
 from invoice.phone import segments, to_gsm
 from invoice.providers.base import Receipt, SmsProvider
 from invoice.services import outbox
 from invoice.services.operations import Claim, Operations, stage
-from invoice.store.db import db, transaction
+from invoice.store.db import db, reading, transaction
 from invoice.store.models import Message, Subscription
 from invoice.store.queries import lock_subscription
 
@@ -108,10 +108,10 @@ class Messages:
 
     def call(self, claim: Claim) -> Receipt | None:
         """Send it, or find out whether an earlier send arrived. None: nobody is waiting for it any more."""
-        with transaction():
+        with reading():
             subscription = db.session.get_one(Subscription, claim.subscription_id)
             message = db.session.get_one(Message, claim.subject_id)
-            if subscription.ended_at is not None or message.status != MessageStatus.QUEUED:
+            if subscription.status != SubscriptionStatus.PENDING or message.status != MessageStatus.QUEUED:
                 return None
             token = subscription.link_token
         text = json.loads(claim.request)

@@ -115,11 +115,7 @@ def subscriptions_to_plan(market: str, today: date, limit: int) -> Sequence[Subs
     return db.session.scalars(
         select(Subscription)
         .join(Partner)
-        .where(
-            Subscription.status == SubscriptionStatus.ACTIVE,
-            Subscription.next_plan_on <= today,
-            Partner.market == market,
-        )
+        .where(_is_to_plan(today), Partner.market == market)
         .order_by(Subscription.next_plan_on, Subscription.id)
         .limit(limit)
         .with_for_update(of=Subscription, skip_locked=True)
@@ -130,10 +126,7 @@ def subscriptions_to_expire(now: datetime, limit: int) -> Sequence[int]:
     """Subscriptions whose link has run out and which nobody can accept any more."""
     live = exists().where(Agreement.subscription_id == Subscription.id, Agreement.status.in_(AGREEMENT_LIVE))
     return db.session.scalars(
-        select(Subscription.id)
-        .where(Subscription.status == SubscriptionStatus.PENDING, Subscription.link_expires_at <= now, ~live)
-        .order_by(Subscription.id)
-        .limit(limit)
+        select(Subscription.id).where(_is_to_expire(now), ~live).order_by(Subscription.id).limit(limit)
     ).all()
 
 
@@ -198,8 +191,7 @@ def lock_charges_to_submit(market: str, today: date, limit: int) -> Sequence[tup
         .join(Agreement, Agreement.id == Charge.agreement_id)
         .join(Partner, Partner.id == Subscription.partner_id)
         .where(
-            Charge.status == ChargeStatus.PLANNED,
-            Charge.submit_on <= today,
+            _is_to_submit(today),
             Subscription.status == SubscriptionStatus.ACTIVE,
             Partner.market == market,
             Partner.suspended_at.is_(None),
@@ -229,11 +221,11 @@ def charges_of(subscription_id: int) -> Sequence[Charge]:
 def next_due_dates(subscription_ids: Sequence[int]) -> dict[int, date]:
     """For each of these subscriptions the earliest due date that is still on its way."""
     rows = db.session.execute(
-        select(Charge.subscription_id, func.min(Charge.due_on))
+        select(Charge.subscription_id, func.min(Charge.due_on).label("due_on"))
         .where(Charge.subscription_id.in_(subscription_ids), Charge.status.in_(CHARGE_OPEN), Charge.period > 0)
         .group_by(Charge.subscription_id)
     )
-    return dict(rows.tuples().all())
+    return {row.subscription_id: row.due_on for row in rows}
 
 
 def has_open_charge(subscription_id: int) -> bool:
@@ -270,6 +262,47 @@ def batch_is_chargeable(operation_id: int) -> bool:
     return db.session.scalar(lapsed) is None
 
 
+# What is due. The claims below and `is_anything_due` read the same conditions, so that neither sees more.
+
+
+def _operation_is_due(now: datetime) -> ColumnElement[bool]:
+    """Staged or put off until now, or left behind by a worker whose lease has run out."""
+    status = OperationStatus
+    due = and_(Operation.status.in_([status.READY, status.UNKNOWN]), Operation.next_at <= now)
+    left = and_(Operation.status == status.INFLIGHT, Operation.lease_until <= now)
+    return or_(due, left)
+
+
+def _is_unread(now: datetime) -> ColumnElement[bool]:
+    return and_(InboundEvent.read_at.is_(None), InboundEvent.next_at <= now)
+
+
+def _is_to_plan(today: date) -> ColumnElement[bool]:
+    return and_(Subscription.status == SubscriptionStatus.ACTIVE, Subscription.next_plan_on <= today)
+
+
+def _is_to_submit(today: date) -> ColumnElement[bool]:
+    return and_(Charge.status == ChargeStatus.PLANNED, Charge.submit_on <= today)
+
+
+def _is_to_expire(now: datetime) -> ColumnElement[bool]:
+    return and_(Subscription.status == SubscriptionStatus.PENDING, Subscription.link_expires_at <= now)
+
+
+def is_anything_due(now: datetime, today: date) -> bool:
+    """Tell whether any job may have something to do; today: the latest date of all markets."""
+    conditions = (
+        _operation_is_due(now),
+        _is_unread(now),
+        Agreement.check_at <= now,
+        Charge.check_at <= now,
+        _is_to_plan(today),
+        _is_to_submit(today),
+        _is_to_expire(now),
+    )
+    return bool(db.session.scalar(select(or_(*(exists().where(condition) for condition in conditions)))))
+
+
 # Claims: one conditional UPDATE each. On PostgreSQL rows in other hands are skipped; SQLite has one writer.
 
 
@@ -284,9 +317,7 @@ def claim_operations(
 ) -> Sequence[Operation]:
     """Take due operations, and those whose worker's lease has run out; `in_doubt` tells whether one was ever sent."""
     status = OperationStatus
-    due = and_(Operation.status.in_([status.READY, status.UNKNOWN]), Operation.next_at <= now)
-    left = and_(Operation.status == status.INFLIGHT, Operation.lease_until <= now)
-    wanted = select(Operation.id).where(or_(due, left)).order_by(Operation.next_at, Operation.id).limit(limit)
+    wanted = select(Operation.id).where(_operation_is_due(now)).order_by(Operation.next_at, Operation.id).limit(limit)
     if operation_id is not None:
         wanted = wanted.where(Operation.id == operation_id)
     values = {
@@ -303,12 +334,7 @@ def claim_operations(
 
 def claim_unread(now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
     """Take inbound events that nobody could place yet."""
-    due = (
-        select(InboundEvent.id)
-        .where(InboundEvent.read_at.is_(None), InboundEvent.next_at <= now)
-        .order_by(InboundEvent.next_at, InboundEvent.id)
-        .limit(limit)
-    )
+    due = select(InboundEvent.id).where(_is_unread(now)).order_by(InboundEvent.next_at, InboundEvent.id).limit(limit)
     return _claim(InboundEvent, due, {"next_at": now + lease}, InboundEvent.id)
 
 

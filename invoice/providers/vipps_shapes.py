@@ -1,0 +1,116 @@
+"""Vipps' JSON, read and written: bodies frozen, answers turned into our values, nonsense called by its name.
+
+Pure. Facts: the vendor's OpenAPI file of October 2025.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from invoice.errors import ProviderUncertain
+from invoice.lifecycle import AgreementStatus, ChargeStatus
+from invoice.providers.base import AgreementView, BatchAnswer, ChargeView
+
+T = TypeVar("T")
+
+AGREEMENT_STATUSES = {
+    "PENDING": AgreementStatus.PENDING,
+    "ACTIVE": AgreementStatus.ACTIVE,
+    "STOPPED": AgreementStatus.STOPPED,
+    "EXPIRED": AgreementStatus.EXPIRED,
+}
+CHARGE_STATUSES = {
+    "PENDING": ChargeStatus.SUBMITTED,
+    "DUE": ChargeStatus.SUBMITTED,
+    "PROCESSING": ChargeStatus.SUBMITTED,
+    "UNKNOWN": ChargeStatus.SUBMITTED,
+    "RESERVED": ChargeStatus.RESERVED,
+    "PARTIALLY_CAPTURED": ChargeStatus.RESERVED,
+    "CHARGED": ChargeStatus.CHARGED,
+    "PARTIALLY_REFUNDED": ChargeStatus.PARTIALLY_REFUNDED,
+    "REFUNDED": ChargeStatus.REFUNDED,
+    "FAILED": ChargeStatus.FAILED,
+    "CANCELLED": ChargeStatus.CANCELLED,
+}
+
+
+def cut(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` characters, an ellipsis telling that something was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def freeze(body: object) -> str:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def part(value: str) -> str:
+    """Return an id as one safe part of a path."""
+    return quote(value, safe="")
+
+
+def reading(read: Callable[[], T]) -> T:
+    """Read an answer; one of the wrong shape leaves the outcome unknown."""
+    try:
+        return read()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProviderUncertain("Vipps answered in a shape that we do not know") from error
+
+
+def _instant(value: object) -> datetime | None:
+    if not value:
+        return None
+    at = datetime.fromisoformat(str(value))
+    if at.tzinfo is None:
+        raise ValueError("An instant without a zone.")
+    return at
+
+
+def agreement(body: Any) -> AgreementView:
+    return AgreementView(
+        agreement_id=str(body["id"]),
+        external_id=body.get("externalId"),
+        status=AGREEMENT_STATUSES.get(body["status"]),
+        started_at=_instant(body.get("start")),
+    )
+
+
+def batch(body: Any) -> BatchAnswer:
+    refused = {
+        str(item["chargeBatchItemDto"]["orderId"]): "; ".join(map(str, item.get("errors") or ["no reason given"]))
+        for item in body.get("invalidCharges") or []
+    }
+    return BatchAnswer(frozenset(map(str, body.get("validCharges") or [])), refused)
+
+
+def charge(body: Any, agreement_id: str) -> ChargeView:
+    summary = body.get("summary") or {}
+    failure = body.get("failureReason") or body.get("failureDescription")
+    return ChargeView(
+        name=str(body["id"]),
+        agreement_id=str(body.get("agreementId") or agreement_id),
+        amount=_whole(body["amount"]),
+        currency=str(body["currency"]),
+        status=CHARGE_STATUSES.get(body["status"]),
+        captured=_whole(summary.get("captured") or 0),
+        refunded=_whole(summary.get("refunded") or 0),
+        captured_at=_captured_at(body.get("history") or []),
+        failure_reason=str(failure)[:200] if failure else None,
+        is_initial=body.get("type") == "INITIAL",
+    )
+
+
+def _whole(value: object) -> int:
+    """Return an amount, which is an integer of minor units and nothing else."""
+    if type(value) is not int:
+        raise TypeError("An amount that is no integer.")
+    return value
+
+
+def _captured_at(history: list[dict[str, Any]]) -> datetime | None:
+    """Return when the first money was taken."""
+    times = [_instant(h["occurred"]) for h in history if h["event"] == "CAPTURE" and h.get("success", True)]
+    return min((t for t in times if t), default=None)

