@@ -29,6 +29,7 @@ from invoice.config import Settings
 from invoice.errors import ConfigError, InvoiceError
 from invoice.names import new_secret
 from invoice.services import partners
+from invoice.services.jobs import beat
 from invoice.services.operations import end_leases
 from invoice.simulator.accounts import DEMO_TWILIO, DEMO_UNIT
 from invoice.simulator.app import Simulator, create_simulator
@@ -100,6 +101,8 @@ def _run_demo(create_app: CreateApp, port: int, data: Path, told: threading.Even
         threading.Thread(target=server.serve_forever, daemon=True).start()
     simulator.start()
     engine.start()
+    with app.app_context():
+        beat()  # whoever reads the lines below finds it ready
     _tell_demo(port, kept)
     told.wait()
     click.echo("Stopping.")
