@@ -30,6 +30,13 @@ from tests.fakes import FakePayments, FakeSms
 NOON = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills", type=int, default=25, help="how often the demo is killed in tests/journeys/test_kills.py"
+    )
+    parser.addoption("--seed", type=int, default=1, help="chooses the moments of the kills")
+
+
 class StandingClock:
     """The time that everything in the house reads during a test."""
 
