@@ -181,6 +181,15 @@ def merchant(simulator: Simulator) -> Merchant:
     return Merchant(simulator)
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Merchant]:
+    """A merchant for requests that are refused: they leave nothing behind, so one stand-in serves a whole module."""
+    made = create_simulator(tmp_path_factory.mktemp("refused"), base_url="http://127.0.0.1:8001")
+    made.clock.move(START - made.clock.now())
+    yield Merchant(made)
+    made.stop()
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()

@@ -92,8 +92,8 @@ WRONG_DRAFTS = [
 
 
 @pytest.mark.parametrize(("changes", "field"), WRONG_DRAFTS)
-def test_a_wrong_draft_is_refused_and_the_field_is_named(merchant: Merchant, changes: Any, field: str) -> None:
-    answer = merchant.call("POST", "/recurring/v3/agreements", merchant.draft_body(**changes))
+def test_a_wrong_draft_is_refused_and_the_field_is_named(refused: Merchant, changes: Any, field: str) -> None:
+    answer = refused.call("POST", "/recurring/v3/agreements", refused.draft_body(**changes))
 
     problem = answer.get_json()
     assert answer.status_code == 400
@@ -129,8 +129,8 @@ def test_skipping_the_landing_page_is_forbidden_unless_allowed(merchant: Merchan
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:5000/x", "http://127.9.9.9/", "http://localhost:1/", "http://[::1]:80/", "myApp://home"]
 )
-def test_a_redirect_may_go_to_this_machine_or_an_app(merchant: Merchant, url: str) -> None:
-    assert merchant.draft(merchantRedirectUrl=url)["agreementId"]
+def test_a_redirect_may_go_to_this_machine_or_an_app(refused: Merchant, url: str) -> None:
+    assert refused.draft(merchantRedirectUrl=url)["agreementId"]
 
 
 def test_approval_makes_it_active_and_sets_its_start(merchant: Merchant) -> None:
@@ -304,8 +304,8 @@ def test_price_interval_and_texts_can_be_changed_together(merchant: Merchant) ->
         {"status": "ACTIVE"},
     ],
 )
-def test_a_wrong_change_is_refused(merchant: Merchant, change: Any) -> None:
-    assert merchant.call("PATCH", f"/recurring/v3/agreements/{merchant.active()}", change).status_code == 400
+def test_a_wrong_change_is_refused(refused: Merchant, change: Any) -> None:
+    assert refused.call("PATCH", f"/recurring/v3/agreements/{refused.active()}", change).status_code == 400
 
 
 def test_the_list_shows_active_ones_in_pages(merchant: Merchant) -> None:
@@ -324,8 +324,8 @@ def test_the_list_shows_active_ones_in_pages(merchant: Merchant) -> None:
 @pytest.mark.parametrize(
     "query", ["status=OLD", "pageSize=2001", "pageSize=0", "pageNumber=-1", "pageNumber=x", "createdAfter=" + "9" * 40]
 )
-def test_a_wrong_list_query_is_refused(merchant: Merchant, query: str) -> None:
-    assert merchant.call("GET", f"/recurring/v3/agreements?{query}").status_code == 400
+def test_a_wrong_list_query_is_refused(refused: Merchant, query: str) -> None:
+    assert refused.call("GET", f"/recurring/v3/agreements?{query}").status_code == 400
 
 
 def test_an_order_id_is_used_once_also_by_initial_charges(merchant: Merchant) -> None:

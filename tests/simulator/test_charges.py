@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from invoice.simulator.app import Simulator
 from tests.simulator.conftest import TODAY, Merchant, Receiver
 
 
@@ -188,8 +189,8 @@ WRONG_CHARGES = [
 
 
 @pytest.mark.parametrize(("changes", "kind"), WRONG_CHARGES)
-def test_a_wrong_charge_is_refused_by_its_name(merchant: Merchant, changes: Any, kind: str) -> None:
-    answer = merchant.post_charge(merchant.active(), **changes)
+def test_a_wrong_charge_is_refused_by_its_name(refused: Merchant, changes: Any, kind: str) -> None:
+    answer = refused.post_charge(refused.active(), **changes)
 
     assert answer.status_code == 400
     assert answer.get_json()["type"].endswith(f"#{kind}")
@@ -390,17 +391,22 @@ def test_a_refund_that_cannot_be_is_refused_and_changes_nothing(merchant: Mercha
     assert merchant.fetch(charge_id)["summary"]["refunded"] == 0
 
 
-def test_a_refund_comes_too_late_after_a_year(merchant: Merchant) -> None:
+def test_a_refund_comes_too_late_after_a_year(merchant: Merchant, simulator: Simulator) -> None:
     charge_id = paid(merchant)
 
-    merchant.advance(days=365)
+    simulator.clock.move(timedelta(days=364))
+    assert merchant.on_charge(charge_id, "refund", {"amount": 100, "description": "x"}).status_code == 204
+    simulator.clock.move(timedelta(days=1))
     assert merchant.on_charge(charge_id, "refund", {"amount": 100, "description": "x"}).status_code == 400
 
 
-def test_a_reservation_is_released_after_180_days(merchant: Merchant) -> None:
+def test_a_reservation_is_released_after_180_days(merchant: Merchant, simulator: Simulator) -> None:
     charge_id = held(merchant)
 
-    merchant.advance(days=181)
+    simulator.clock.move(timedelta(days=179, hours=23))
+    assert simulator.run_due() is False
+    simulator.clock.move(timedelta(hours=1))
+    assert simulator.run_due() is True
 
     assert merchant.status(charge_id) == "CANCELLED"
     assert merchant.on_charge(charge_id, "capture", {"amount": 100}).status_code == 400

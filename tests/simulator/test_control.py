@@ -206,12 +206,12 @@ def test_decisions_need_the_right_state(merchant: Merchant) -> None:
         ({"call": "*", "fault": "500", "x": 1}, "x"),
     ],
 )
-def test_a_wrong_fault_is_refused_and_the_field_named(merchant: Merchant, body: Any, field: str) -> None:
-    answer = merchant.client.post("/sim/faults", json=body)
+def test_a_wrong_fault_is_refused_and_the_field_named(refused: Merchant, body: Any, field: str) -> None:
+    answer = refused.client.post("/sim/faults", json=body)
 
     assert answer.status_code == 400
     assert field in answer.get_json()["error"]
-    assert merchant.client.get("/sim/faults").get_json()["faults"] == []
+    assert refused.client.get("/sim/faults").get_json()["faults"] == []
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_a_wrong_fault_is_refused_and_the_field_named(merchant: Merchant, body: 
         [],
     ],
 )
-def test_a_wrong_switch_is_refused_and_moves_nothing(merchant: Merchant, body: Any) -> None:
-    before = merchant.client.get("/sim/switches").get_json()
+def test_a_wrong_switch_is_refused_and_moves_nothing(refused: Merchant, body: Any) -> None:
+    before = refused.client.get("/sim/switches").get_json()
 
-    assert merchant.client.post("/sim/switches", json=body).status_code == 400
+    assert refused.client.post("/sim/switches", json=body).status_code == 400
 
-    assert merchant.client.get("/sim/switches").get_json() == before
+    assert refused.client.get("/sim/switches").get_json() == before
 
 
 @pytest.mark.parametrize(
@@ -401,6 +401,15 @@ class Process:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def kill_and_start(self) -> None:
+        self.kill()
+        self.start()
+
+    def tell(self, path: str, body: Any) -> dict[str, Any]:
+        answer = self.http.post(self.url + path, json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
     def call(self, method: str, path: str, body: Any = None, key: str = "k") -> requests.Response:
         keys = {
             "client_id": DEMO_UNIT.client_id,
@@ -427,61 +436,38 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def test_a_sudden_end_loses_nothing_and_doubles_nothing(
     process: Process, merchant: Merchant, receiver: Receiver
 ) -> None:
-    """Killed without warning after answers, and in the middle of a batch whose events nobody takes."""
+    """Killed after each answer, and again while the events of a batch are being sent to somebody who takes none."""
+    charges = "/recurring/v3/agreements/charges"
     receiver.answers = [503] * 1000
-    agreements = []
-    for number in range(2):
-        draft = process.call("POST", "/recurring/v3/agreements", merchant.draft_body()).json()
-        process.kill()
-        process.start()
-        assert (
-            process.http.post(
-                f"{process.url}/sim/agreements/{draft['agreementId']}/approve", json={}, timeout=5
-            ).status_code
-            == 200
-        )
-        agreements.append(draft["agreementId"])
-        items = [
-            {
-                "agreementId": draft["agreementId"],
-                "orderId": f"o-{number}-{n}",
-                "amount": 200,
-                "description": "x",
-                "transactionType": "DIRECT_CAPTURE",
-                "due": f"{datetime.now().astimezone() + timedelta(days=3):%Y-%m-%d}",
-                "retryDays": 0,
-            }
-            for n in range(50)
-        ]
-        assert (
-            len(process.call("POST", "/recurring/v3/agreements/charges", items, f"b-{number}").json()["validCharges"])
-            == 50
-        )
-        process.kill()
-        process.start()
-        assert (
-            len(process.call("POST", "/recurring/v3/agreements/charges", items, f"b-{number}").json()["validCharges"])
-            == 50
-        )
+    agreement_id = process.call("POST", "/recurring/v3/agreements", merchant.draft_body()).json()["agreementId"]
+    process.kill_and_start()
+    assert process.tell(f"/sim/agreements/{agreement_id}/approve", {})["status"] == "ACTIVE"
+    due = f"{datetime.now().astimezone() + timedelta(days=3):%Y-%m-%d}"
+    items = [
+        merchant.charge_body(agreementId=agreement_id, orderId=f"o-{number}", amount=200, due=due)
+        for number in range(100)
+    ]
+    first = process.call("POST", charges, items, "batch").json()
+    process.kill_and_start()
+    assert process.call("POST", charges, items, "batch").json() == first
     process.call("POST", "/webhooks/v1/webhooks", {"url": receiver.url, "events": ["recurring.charge-captured.v1"]})
 
-    mover = threading.Thread(target=lambda: _try_to_move(process.url))
+    mover = threading.Thread(target=_try_to_move, args=(process.url,))
     mover.start()
     while not receiver.requests:
         mover.join(0.01)
-    process.kill()
+    process.kill_and_start()
     mover.join()
     receiver.answers.clear()
     receiver.bodies.clear()
-    process.start()
-    process.http.post(f"{process.url}/sim/clock/advance", json={"days": 5}, timeout=60)
+    process.tell("/sim/clock/advance", {"days": 5})
 
     ledger = process.http.get(f"{process.url}/sim/ledger", timeout=10).json()
-    assert [row["id"] for row in ledger["agreements"]] == agreements
-    assert len(ledger["charges"]) == 100
-    assert {row["status"] for row in ledger["charges"]} == {"CHARGED"}
+    assert [row["id"] for row in ledger["agreements"]] == [agreement_id]
+    assert [row["id"] for row in ledger["charges"]] == first["validCharges"] == [item["orderId"] for item in items]
     assert all([line["event"] for line in row["history"]] == ["CREATE", "CAPTURE"] for row in ledger["charges"])
-    assert {body["chargeId"] for body in receiver.bodies} == {row["id"] for row in ledger["charges"]}
+    assert {row["summary"]["captured"] for row in ledger["charges"]} == {200}
+    assert {body["chargeId"] for body in receiver.bodies} == set(first["validCharges"])
 
 
 def _try_to_move(url: str) -> None:

@@ -21,8 +21,8 @@ AGREEMENTS = "/recurring/v3/agreements"
 
 
 @pytest.mark.parametrize("path", ["/accesstoken/get", "/accessToken/get", "/ACCESSTOKEN/GET"])
-def test_a_token_is_given_for_the_right_keys_in_any_case_of_the_path(merchant: Merchant, path: str) -> None:
-    answer = merchant.client.post(path, headers={**merchant.keys(), "Authorization": "Bearer "})
+def test_a_token_is_given_for_the_right_keys_in_any_case_of_the_path(refused: Merchant, path: str) -> None:
+    answer = refused.client.post(path, headers={**refused.keys(), "Authorization": "Bearer "})
 
     token = answer.get_json()
     assert answer.status_code == 200
@@ -39,10 +39,10 @@ def test_a_token_is_given_over_a_real_socket(merchant: Merchant, server: str) ->
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "Ocp-Apim-Subscription-Key"])
 @pytest.mark.parametrize("value", ["", "wrong", "æøå"])
-def test_a_token_is_refused_for_a_wrong_key(merchant: Merchant, name: str, value: str) -> None:
-    headers = {**merchant.keys(), name: value}
+def test_a_token_is_refused_for_a_wrong_key(refused: Merchant, name: str, value: str) -> None:
+    headers = {**refused.keys(), name: value}
 
-    assert merchant.client.post("/accesstoken/get", headers=headers).status_code == 401
+    assert refused.client.post("/accesstoken/get", headers=headers).status_code == 401
 
 
 def test_a_token_lives_an_hour_and_several_live_at_once(merchant: Merchant) -> None:
@@ -74,8 +74,8 @@ def test_a_token_lives_an_hour_and_several_live_at_once(merchant: Merchant) -> N
         ({"Merchant-Serial-Number": ""}, 200),
     ],
 )
-def test_the_headers_of_a_call_are_checked(merchant: Merchant, headers: dict[str, str], status: int) -> None:
-    answer = merchant.client.get(AGREEMENTS, headers={**merchant.headers(), **headers})
+def test_the_headers_of_a_call_are_checked(refused: Merchant, headers: dict[str, str], status: int) -> None:
+    answer = refused.client.get(AGREEMENTS, headers={**refused.headers(), **headers})
 
     assert answer.status_code == status
     if status == 401:
@@ -83,10 +83,10 @@ def test_the_headers_of_a_call_are_checked(merchant: Merchant, headers: dict[str
 
 
 @pytest.mark.parametrize("key", ["", "x" * 41, "a#b", "a?b", "a/b", "a\\b", "a:b", "a b"])
-def test_a_write_needs_a_good_idempotency_key(merchant: Merchant, key: str) -> None:
-    headers = {**merchant.headers(), "Idempotency-Key": key}
+def test_a_write_needs_a_good_idempotency_key(refused: Merchant, key: str) -> None:
+    headers = {**refused.headers(), "Idempotency-Key": key}
 
-    answer = merchant.client.post(AGREEMENTS, json=merchant.draft_body(), headers=headers)
+    answer = refused.client.post(AGREEMENTS, json=refused.draft_body(), headers=headers)
 
     assert answer.status_code == 400
     assert answer.get_json()["type"].rpartition("#")[2] in ("missing-request-header", "idempotency-key-header")
@@ -190,8 +190,8 @@ def test_a_refused_request_leaves_nothing_behind(merchant: Merchant) -> None:
     ["/recurring/v2/agreements", "/recurring/v2/agreements/agr_1", "/recurring/v4/agreements/charges", "/nothing"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
-def test_what_the_vendor_does_not_have_is_not_found(merchant: Merchant, method: str, path: str) -> None:
-    assert merchant.call(method, path).status_code == 404
+def test_what_the_vendor_does_not_have_is_not_found(refused: Merchant, method: str, path: str) -> None:
+    assert refused.call(method, path).status_code == 404
 
 
 def test_a_trailing_slash_is_served(merchant: Merchant) -> None:
@@ -268,8 +268,8 @@ def test_no_body_makes_an_error_of_ours(merchant: Merchant, method: str, path: s
         f"{AGREEMENTS}?status=%00",
     ],
 )
-def test_no_path_makes_an_error_of_ours(merchant: Merchant, path: str) -> None:
-    assert merchant.call("GET", path).status_code in (400, 404)
+def test_no_path_makes_an_error_of_ours(refused: Merchant, path: str) -> None:
+    assert refused.call("GET", path).status_code in (400, 404)
 
 
 def test_a_malformed_agreement_id_has_its_own_name(merchant: Merchant) -> None:

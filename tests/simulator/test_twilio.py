@@ -94,8 +94,8 @@ def test_the_official_client_reads_an_error(twilio: Client) -> None:
         ({"StatusCallback": "nowhere"}, 21609),
     ],
 )
-def test_a_wrong_text_is_refused_with_twilios_code(merchant: Merchant, changes: dict[str, str], code: int) -> None:
-    answer = merchant.client.post(path(), data={**FORM, **changes}, auth=AUTH)
+def test_a_wrong_text_is_refused_with_twilios_code(refused: Merchant, changes: dict[str, str], code: int) -> None:
+    answer = refused.client.post(path(), data={**FORM, **changes}, auth=AUTH)
 
     assert answer.status_code == 400
     assert (answer.get_json()["code"], answer.get_json()["status"]) == (code, 400)
@@ -103,8 +103,8 @@ def test_a_wrong_text_is_refused_with_twilios_code(merchant: Merchant, changes: 
 
 
 @pytest.mark.parametrize("auth", [None, ("x", "y"), (DEMO_TWILIO.account_sid, "é"), ("é", "é")])
-def test_a_stranger_is_refused(merchant: Merchant, auth: Any) -> None:
-    answer = merchant.client.post(path(), data=FORM, auth=auth)
+def test_a_stranger_is_refused(refused: Merchant, auth: Any) -> None:
+    answer = refused.client.post(path(), data=FORM, auth=auth)
 
     assert (answer.status_code, answer.get_json()["code"]) == (401, 20003)
 

@@ -76,8 +76,8 @@ def test_the_secret_is_shown_once(merchant: Merchant) -> None:
         ({"url": "https://shop.example.com/", "events": ALL_EVENTS, "secret": "x"}, "secret"),
     ],
 )
-def test_a_wrong_registration_is_refused(merchant: Merchant, body: Any, field: str) -> None:
-    answer = merchant.call("POST", HOOKS, body)
+def test_a_wrong_registration_is_refused(refused: Merchant, body: Any, field: str) -> None:
+    answer = refused.call("POST", HOOKS, body)
 
     assert answer.status_code == 400
     assert [line["name"] for line in answer.get_json()["extraDetails"]] == [field]

@@ -1,0 +1,121 @@
+"""Recurring v3: agreements. Source of paths, parameters and answers: Vipps Recurring v3 OpenAPI 3.1.2 (2025-10)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from flask import Blueprint, request
+from sqlalchemy import select
+
+from invoice.simulator import agreements
+from invoice.simulator.act import Act
+from invoice.simulator.answers import Answer, json_answer, nothing
+from invoice.simulator.drafts import read_draft, read_update
+from invoice.simulator.front import reading, writing
+from invoice.simulator.models import Agreement, AgreementStatus
+from invoice.simulator.problems import Problem, invalid, missing
+from invoice.simulator.shapes import agreement_as_dict
+from invoice.simulator.wishes import read_accept
+
+agreement_api = Blueprint("agreement_api", __name__)
+
+_PAGE_SIZE, _PAGE_MOST = 500, 2000
+_PATH = "/recurring/v3/agreements"
+
+
+def the_agreement(act: Act, agreement_id: str) -> Agreement:
+    """Return the agreement. Raises Problem 404, also while it is not visible yet."""
+    if not agreement_id.startswith("agr_"):
+        raise Problem(
+            "invalid-agreement-id", "The agreement id is invalid.", [("agreementId", "Has an invalid format")]
+        )
+    agreement = act.find_agreement(agreement_id)
+    if agreement is None or is_too_new(act, agreement.created_at):
+        raise missing("Agreement")
+    return agreement
+
+
+def is_too_new(act: Act, created_at: datetime) -> bool:
+    """Whether the switch for a delayed view still hides something made at `created_at`."""
+    return act.now - created_at < timedelta(seconds=act.switches.visibility_seconds)
+
+
+def done(act: Act) -> Answer:
+    """Return the empty answer to a change."""
+    return nothing(202 if act.switches.answer_202 else 204)
+
+
+@agreement_api.post(_PATH, strict_slashes=False)
+@writing("draft", kept=False)
+def draft(act: Act) -> Answer:
+    """Ask for an agreement."""
+    agreement = agreements.draft(act, read_draft(act.body, act.now, act.switches))
+    body = {
+        "agreementId": agreement.id,
+        "uuid": agreement.uuid,
+        "vippsConfirmationUrl": agreement.confirmation_url,
+        "chargeId": agreement.initial_charge_id,
+    }
+    return json_answer(201, body)
+
+
+@agreement_api.get(_PATH, strict_slashes=False)
+@reading("list_agreements")
+def list_agreements(act: Act) -> Answer:
+    """Show agreements of one status, ACTIVE unless asked for another, page by page."""
+    status = request.args.get("status", AgreementStatus.ACTIVE)
+    if status not in list(AgreementStatus):
+        raise invalid(("status", f"Must be one of {', '.join(AgreementStatus)}"))
+    number = _query_integer("pageNumber", default=1, most=2**31 - 1)
+    size = _query_integer("pageSize", default=_PAGE_SIZE, most=_PAGE_MOST)
+    after = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+        milliseconds=_query_integer("createdAfter", default=0, most=2**53, least=0)
+    )
+    asked = (
+        select(Agreement)
+        .where(Agreement.status == status, Agreement.created_at >= after)
+        .order_by(Agreement.number)
+        .limit(size)
+        .offset((number - 1) * size)
+    )
+    return json_answer(200, [agreement_as_dict(act, row) for row in act.session.scalars(asked)])
+
+
+def _query_integer(name: str, *, default: int, most: int, least: int = 1) -> int:
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    # Sixteen digits hold the largest bound; more would only cost time to convert.
+    if not re.fullmatch(r"\d{1,16}", text, re.ASCII) or not least <= int(text) <= most:
+        raise invalid((name, f"Must be from {least} to {most}"))
+    return int(text)
+
+
+@agreement_api.get(f"{_PATH}/<agreement_id>", strict_slashes=False)
+@reading("fetch_agreement")
+def fetch_agreement(act: Act, agreement_id: str) -> Answer:
+    """Show one agreement."""
+    return json_answer(200, agreement_as_dict(act, the_agreement(act, agreement_id)))
+
+
+@agreement_api.patch(f"{_PATH}/<agreement_id>", strict_slashes=False)
+@writing("update_agreement")
+def update_agreement(act: Act, agreement_id: str) -> Answer:
+    """Change or stop one agreement."""
+    agreement = the_agreement(act, agreement_id)
+    agreements.update(act, agreement, read_update(act.body, agreement.pricing_type))
+    return done(act)
+
+
+@agreement_api.patch(f"{_PATH}/<agreement_id>/accept", strict_slashes=False)
+@writing("accept")
+def accept(act: Act, agreement_id: str) -> Answer:
+    """Approve in the person's stead, as only the test environment lets one."""
+    agreement = the_agreement(act, agreement_id)
+    phone = read_accept(act.body)
+    if not agreements.is_open(act, agreement):
+        reason = ("status", "Cannot accept an agreement which is not pending.")
+        raise Problem("illegal-agreement-update", "Illegal update", [reason])
+    agreements.approve(act, agreement, phone=phone, forced=True)
+    return nothing()

@@ -1,0 +1,63 @@
+"""The stand-in's memory: one SQLite file. A commit is on the disk before the answer leaves; readers never wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.orm import Session
+
+from invoice.simulator.models import Base
+
+_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=20000"
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself; `_begin` does
+    connection.executescript(_PRAGMAS)
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Store:
+    """One file, many readers, one writer at a time."""
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        path = data / "simulator.sqlite3"
+        self._engine = create_engine(f"sqlite:///{path}", pool_size=10, max_overflow=200)
+        event.listen(self._engine, "connect", _prepare)
+        event.listen(self._engine, "begin", _begin)
+        self._writing = self._engine.execution_options(writes=True)
+        # Within the process writers queue here, in order, instead of polling SQLite's lock.
+        self._turn = threading.Lock()
+        with self._writing.begin() as connection:
+            Base.metadata.create_all(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session that sees one moment. What is changed in it is lost."""
+        with Session(self._engine, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a session that is committed, durably, when the block ends well."""
+        with self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def scalar(self, statement: str) -> Any:
+        """Return the one value that a plain SELECT gives."""
+        with self._engine.connect() as connection:
+            return connection.exec_driver_sql(statement).scalar()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()

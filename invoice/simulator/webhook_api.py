@@ -1,0 +1,98 @@
+"""Vipps' Webhooks API: register, list, delete. Source: Vipps Webhooks OpenAPI v1 (2026-04)."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from invoice.simulator import ids
+from invoice.simulator.answers import Answer, json_answer, nothing
+from invoice.simulator.breakage import vendor_call
+from invoice.simulator.fields import Fields, NotJSON, parse_json, url_fault
+from invoice.simulator.front import check_keys
+from invoice.simulator.http import respond, world
+from invoice.simulator.models import Webhook
+from invoice.simulator.problems import Refusal, WebhookProblem
+
+webhook_api = Blueprint("webhook_api", __name__)
+
+_PATH = "/webhooks/v1/webhooks"
+_MOST_FOR_EVENT = 25
+_EVENT = r"[a-z]+(\.[a-z0-9-]+)+\.v\d+"
+
+
+def _view(view: Callable[..., Answer]) -> Callable[..., Response]:
+    @vendor_call("webhooks")
+    @functools.wraps(view)
+    def run(**path: str) -> Response:
+        try:
+            check_keys(world())
+            with world().store.write() as session:
+                return respond(view(session, **path))
+        except Refusal as refusal:
+            return respond(refusal.answer(request.path))
+
+    return run
+
+
+@webhook_api.post(_PATH, strict_slashes=False)
+@_view
+def register(session: Session) -> Answer:
+    """Register an address. The secret is shown this once."""
+    url, events = _read_registration()
+    known = session.scalars(select(Webhook)).all()
+    full = [event for event in events if sum(event in row.events for row in known) >= _MOST_FOR_EVENT]
+    if full:
+        raise WebhookProblem(400, [("events", f"There are {_MOST_FOR_EVENT} registrations for {full[0]} already")])
+    webhook = Webhook(id=ids.new_uuid(), url=url, events=events, secret=ids.webhook_secret())
+    session.add(webhook)
+    return json_answer(201, {"id": webhook.id, "secret": webhook.secret})
+
+
+def _read_registration() -> tuple[str, list[str]]:
+    if request.mimetype != "application/json":
+        raise WebhookProblem(415, [("Content-Type", "Must be application/json")])
+    try:
+        fields = Fields(parse_json(request.get_data()))
+    except NotJSON as error:
+        raise WebhookProblem(400, [("body", str(error))]) from error
+    url = fields.text("url", size=(1, 2048), required=True) or ""
+    events = fields.raw("events", required=True)
+    if url and url_fault(url):
+        fields.wrong("url", "The URL and/or hostname you provided is not allowed")
+    if not _are_events(events):
+        fields.wrong("events", "Must be a list of one or more event names")
+    fields.refuse_others()
+    if fields.reasons:
+        raise WebhookProblem(400, fields.reasons)
+    return url, list(dict.fromkeys(events))
+
+
+def _are_events(value: object) -> bool:
+    if not isinstance(value, list) or not 0 < len(value) <= 100:
+        return False
+    return all(isinstance(name, str) and re.fullmatch(_EVENT, name, re.ASCII) for name in value)
+
+
+@webhook_api.get(_PATH, strict_slashes=False)
+@_view
+def show(session: Session) -> Answer:
+    """List the registrations, without their secrets."""
+    rows = session.scalars(select(Webhook).order_by(Webhook.number))
+    return json_answer(200, {"webhooks": [{"id": row.id, "url": row.url, "events": row.events} for row in rows]})
+
+
+@webhook_api.delete(f"{_PATH}/<webhook_id>", strict_slashes=False)
+@_view
+def remove(session: Session, webhook_id: str) -> Answer:
+    """Delete a registration; what was owed to it is forgotten."""
+    webhook = session.scalar(select(Webhook).where(Webhook.id == webhook_id))
+    if webhook is None:
+        raise WebhookProblem(404, [("id", "There is no such webhook")])
+    session.delete(webhook)
+    return nothing()
