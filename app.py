@@ -29,6 +29,7 @@ from invoice.store.db import db, install_engine_settings, set_encryption_keys
 from invoice.web import bodies, errors, formats, headers, health, hooks, logs, mobile_invoice, pages
 from invoice.web import services as reach
 from invoice.web.invites import invite_text
+from invoice.web.links import TokenConverter
 
 
 def create_app(
@@ -103,7 +104,9 @@ def _open_faces(app: Flask, settings: Settings) -> None:
     app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BYTES
     app.config["TRUSTED_HOSTS"] = settings.trusted_hosts
     app.json.ensure_ascii = app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.jinja_env.autoescape = True
+    # A text message is no page: what a partner calls its product stands in it as it is.
+    app.jinja_env.autoescape = lambda name: not (name or "").endswith(".txt")
+    app.url_map.converters["token"] = TokenConverter
     formats.make_babel(app)
     formats.register(app)
     logs.hide_links()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from flask import Flask
@@ -33,10 +33,12 @@ from invoice.services.jobs import beat
 from invoice.services.operations import end_leases
 from invoice.simulator.accounts import DEMO_TWILIO, DEMO_UNIT
 from invoice.simulator.app import Simulator, create_simulator
+from invoice.simulator.serving import make_simulator_server
 
 ENGINE, SETTINGS = "invoice.engine", "invoice.settings"
 HOST = "127.0.0.1"
 DEMO_PARTNER = 10295
+T = TypeVar("T")
 CreateApp = Callable[[Settings], Flask]
 
 # The payload of the Mobile Invoice document, as a line to paste.
@@ -54,15 +56,6 @@ class _Quiet(WSGIRequestHandler):
 
     def log_request(self, *_: Any, **__: Any) -> None:
         """Say nothing."""
-
-
-class _Vendors(_Quiet):
-    """Passes on the headers that Vipps names with an underscore, which a WSGI server leaves out."""
-
-    def make_environ(self) -> dict[str, Any]:
-        """Add client_id and client_secret as they were sent."""
-        given = {f"HTTP_{k.upper()}": v for k, v in self.headers.items() if k in ("client_id", "client_secret")}
-        return super().make_environ() | given
 
 
 # The demo
@@ -88,7 +81,7 @@ def _run_demo(create_app: CreateApp, port: int, data: Path, told: threading.Even
     simulator = create_simulator(data, base_url=_address(port + 1))
     clock.follow(simulator.clock.now)
     app = create_app(Settings.from_environ(_demo_environ(port, data, kept.secret_key)))
-    servers = [_server(port, app, _Quiet), _server(port + 1, simulator.app, _Vendors)]
+    servers = [_listen(port, _service_server, app), _listen(port + 1, _simulator_server, simulator)]
     engine = app.extensions[ENGINE]
     with app.app_context():
         upgrade()
@@ -171,10 +164,18 @@ def _address(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _server(port: int, app: Flask, handler: type[WSGIRequestHandler]) -> BaseWSGIServer:
+def _service_server(port: int, app: Flask) -> BaseWSGIServer:
+    return make_server(HOST, port, app, threaded=True, request_handler=_Quiet)
+
+
+def _simulator_server(port: int, stand_in: Simulator) -> BaseWSGIServer:
+    return make_simulator_server(stand_in, HOST, port)
+
+
+def _listen(port: int, listen: Callable[[int, T], BaseWSGIServer], what: T) -> BaseWSGIServer:
     """Listen on a port of this machine; one that is taken is said in a sentence."""
     try:
-        return make_server(HOST, port, app, threaded=True, request_handler=handler)
+        return listen(port, what)
     except (OSError, SystemExit) as error:
         raise click.ClickException(f"Port {port} is taken. Choose another with --port.") from error
 
@@ -264,7 +265,7 @@ def simulator(port: int, data: Path) -> None:
 
 
 def _serve_simulator(stand_in: Simulator, port: int, told: threading.Event) -> None:
-    server = _server(port, stand_in.app, _Vendors)
+    server = _listen(port, _simulator_server, stand_in)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stand_in.start()
     click.echo(f"simulator  {_address(port)}/sim/\n\nSettings for the service:\n")

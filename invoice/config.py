@@ -103,11 +103,6 @@ class Settings:
         return cls(**{f.name: values[f.name.upper()] for f in fields(cls)})
 
     @property
-    def public_host(self) -> str:
-        """The host (with its port, if any) that callers must name."""
-        return urlsplit(self.invoice_public_url).netloc
-
-    @property
     def trusted_hosts(self) -> list[str]:
         """The hosts that a request may name; on this machine each of its names."""
         host = urlsplit(self.invoice_public_url).hostname or ""

@@ -118,7 +118,8 @@ _AT_PROVIDER = frozenset({_C.SUBMITTED, _C.RESERVED, _C.CHARGED, _C.PARTIALLY_RE
 _PROVIDER_END = frozenset({_C.FAILED, _C.CANCELLED})
 
 CHARGE_MOVES: dict[ChargeStatus, frozenset[ChargeStatus]] = {
-    _C.PLANNED: frozenset({_C.SUBMITTING, _C.VOID}),
+    # What the provider says about money counts in every state: a row that we gave up may be paid all the same.
+    _C.PLANNED: frozenset({_C.SUBMITTING, _C.VOID}) | _AT_PROVIDER | _PROVIDER_END,
     # An unsent or unknown name goes back to PLANNED and is sent again under the same name.
     _C.SUBMITTING: frozenset({_C.PLANNED, _C.VOID, _C.REFUSED}) | _AT_PROVIDER | _PROVIDER_END,
     _C.SUBMITTED: _AT_PROVIDER | _PROVIDER_END,
@@ -129,8 +130,8 @@ CHARGE_MOVES: dict[ChargeStatus, frozenset[ChargeStatus]] = {
     _C.FAILED: frozenset({_C.CHARGED, _C.PARTIALLY_REFUNDED, _C.REFUNDED}),
     _C.CANCELLED: frozenset(),
     _C.REFUNDED: frozenset(),
-    _C.VOID: frozenset(),
-    _C.REFUSED: frozenset(),
+    _C.VOID: _AT_PROVIDER,
+    _C.REFUSED: _AT_PROVIDER | _PROVIDER_END,
 }
 
 MESSAGE_MOVES: dict[MessageStatus, frozenset[MessageStatus]] = {
@@ -145,9 +146,8 @@ MESSAGE_MOVES: dict[MessageStatus, frozenset[MessageStatus]] = {
 
 # A period is free for another attempt only after these.
 CHARGE_FREES_PERIOD = frozenset({_C.FAILED, _C.CANCELLED, _C.VOID})
-# Nothing more is expected of the provider for these.
+# More is expected of the provider for these.
 CHARGE_OPEN = frozenset({_C.PLANNED, _C.SUBMITTING, _C.SUBMITTED, _C.RESERVED})
-CHARGE_AT_PROVIDER_OPEN = frozenset({_C.SUBMITTING, _C.SUBMITTED, _C.RESERVED})
 # Attempts at consent that somebody may still accept, or has accepted.
 AGREEMENT_LIVE = frozenset({_A.DRAFTING, _A.PENDING, _A.ACTIVE})
 

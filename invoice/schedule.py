@@ -6,6 +6,7 @@ Pure: dates are market dates, instants are aware UTC, and nothing here asks the 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
 
 from dateutil.relativedelta import relativedelta
@@ -34,14 +35,19 @@ def due_date(anchor: date, interval: Interval, period: int) -> date:
     return anchor + relativedelta(**{_UNITS[interval]: period})  # type: ignore[arg-type]
 
 
-def planned_due(scheduled_on: date, today: date, previous_due_on: date | None) -> date:
-    """Return the date to ask the provider for: the scheduled one, or when that is too late the earliest allowed."""
-    earliest = today + timedelta(days=MINIMUM_LEAD_DAYS)
-    if scheduled_on >= earliest:
+def planned_due(scheduled_on: date, today: date, taken: Collection[date]) -> date:
+    """Return the date to ask the provider for: the scheduled one, or when that is too late the earliest that may be.
+
+    taken: the other due dates of the subscription; a late one keeps its distance from each.
+    """
+    due_on = today + timedelta(days=MINIMUM_LEAD_DAYS)
+    if scheduled_on >= due_on:
         return scheduled_on
-    if previous_due_on is None:
-        return earliest
-    return max(earliest, previous_due_on + timedelta(days=CATCH_UP_GAP_DAYS))
+    gap = timedelta(days=CATCH_UP_GAP_DAYS)
+    for other in sorted(taken):
+        if abs(due_on - other) < gap:
+            due_on = other + gap
+    return due_on
 
 
 def plan_date(due_on: date, plan_days: int) -> date:

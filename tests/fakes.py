@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -76,6 +76,10 @@ class FakePayments(_Port):
         self.genuine = True
         self.refused_names: dict[str, str] = {}  # charges that a batch turns down, with the reason
         self.stops_at_once = True
+        self.hidden: set[str] = set()  # charges that exist and do not show yet
+        self.shows_start = True
+        self.spoils_batches: set[str] = set()  # names that have a whole batch turned down
+        self.during_look: Callable[[], None] | None = None  # what happens between a look's answer and our commit
 
     # What people and time do
 
@@ -160,7 +164,14 @@ class FakePayments(_Port):
     def find_agreement(self, agreement_id: str) -> AgreementView | None:
         self._begin("find_agreement")
         agreement = self.agreements.get(agreement_id)
-        return agreement.view if agreement else None
+        view = agreement.view if agreement else None
+        self._meanwhile()
+        return view if view is None or self.shows_start else replace(view, started_at=None)
+
+    def _meanwhile(self) -> None:
+        happens, self.during_look = self.during_look, None
+        if happens is not None:
+            happens()
 
     def stop_agreement(self, agreement_id: str, *, key: str) -> None:
         self._begin("stop")
@@ -178,6 +189,8 @@ class FakePayments(_Port):
         self.batches.append((key, request))
         refused = {}
         items = json.loads(request)
+        if any(item["name"] in self.spoils_batches for item in items):
+            raise ProviderRefused("the list is wrong", status=400)
         for item in items:
             reason = self._create(item)
             if reason:
@@ -198,11 +211,13 @@ class FakePayments(_Port):
 
     def find_charge(self, agreement_id: str, name: str) -> ChargeView | None:
         self._begin("find_charge")
-        return self.agreements[agreement_id].charges.get(name)
+        found = None if name in self.hidden else self.agreements[agreement_id].charges.get(name)
+        self._meanwhile()
+        return found
 
     def list_charges(self, agreement_id: str) -> list[ChargeView]:
         self._begin("list_charges")
-        return list(self.agreements[agreement_id].charges.values())
+        return [c for n, c in self.agreements[agreement_id].charges.items() if n not in self.hidden]
 
     def refund_request(self, amount: int, reason: str) -> str:
         return json.dumps({"amount": amount, "reason": reason})

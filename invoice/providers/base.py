@@ -101,7 +101,6 @@ class Ring:
     agreement_id: str
     external_id: str | None
     charge_name: str | None
-    is_refund: bool = False  # a settled charge that is to be looked at all the same
 
 
 @dataclass(frozen=True)

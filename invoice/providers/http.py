@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_S = 3.05
 READ_S = 6.0
+_NO_ANSWER = (408, 425)  # the request did not come through whole, or too early: no word about what it asks
 MAX_BODY = 4 * 1024 * 1024  # a full page of 2,000 charges is about 1.5 MiB
 
 
@@ -113,20 +114,20 @@ def _sort(status: int, headers: Mapping[str, str], raw: bytes, provider: str) ->
         raise ProviderUnavailable(f"{provider} has had too many calls", retry_after_s=retry_after_s(headers))
     if status in (401, 403):
         raise ProviderDenied(f"{provider} refused our keys ({status}: {_words(raw)})")
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in _NO_ANSWER:
         raise ProviderRefused(f"{provider} refused: {_words(raw)}", status=status, problem=_problem(raw))
     if not 200 <= status < 300:
         raise ProviderUncertain(f"{provider} answered {status}")
     try:
         return Answer(status, headers, json.loads(raw) if raw.strip() else None)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProviderUncertain(f"{provider} answered {status} with something that is not JSON") from error
 
 
 def _error_object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -147,4 +148,9 @@ def _words(raw: bytes) -> str:
     if isinstance(body.get("result"), dict):
         parts.append(str(body["result"].get("message", "")))
     line = "; ".join(part for part in parts if part) or "without a reason"
-    return "".join(c if c.isprintable() else " " for c in line)[:300]
+    return printable(line)[:300]
+
+
+def printable(text: str) -> str:
+    """Return a provider's text as one line that a log and every database take."""
+    return "".join(c if c.isprintable() else " " for c in text)

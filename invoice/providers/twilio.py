@@ -98,10 +98,12 @@ class TwilioClient:
 
     def read_receipt(self, form: Mapping[str, str]) -> Receipt:
         """Return the message and the status that a receipt tells."""
-        if not form.get("MessageSid"):
-            raise Invalid({"MessageSid": ["MessageSid is missing."]})
-        status = STATUSES.get(form.get("MessageStatus", ""))
-        return Receipt(form["MessageSid"][:64], status, form.get("ErrorCode", "")[:20] or None)
+        sid, error_code = form.get("MessageSid", ""), form.get("ErrorCode", "")
+        if not sid or not sid.isprintable():
+            raise Invalid({"MessageSid": ["MessageSid is missing or cannot be read."]})
+        if not error_code.isprintable():
+            raise Invalid({"ErrorCode": ["ErrorCode cannot be read."]})
+        return Receipt(sid[:64], STATUSES.get(form.get("MessageStatus", "")), error_code[:20] or None)
 
 
 def _calling(call: Callable[[], T]) -> T:

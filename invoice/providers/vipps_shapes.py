@@ -14,6 +14,7 @@ from urllib.parse import quote
 from invoice.errors import ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus
 from invoice.providers.base import AgreementView, BatchAnswer, ChargeView
+from invoice.providers.http import printable
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def reading(read: Callable[[], T]) -> T:
     """Read an answer; one of the wrong shape leaves the outcome unknown."""
     try:
         return read()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ProviderUncertain("Vipps answered in a shape that we do not know") from error
 
 
@@ -80,7 +81,9 @@ def agreement(body: Any) -> AgreementView:
 
 def batch(body: Any) -> BatchAnswer:
     refused = {
-        str(item["chargeBatchItemDto"]["orderId"]): "; ".join(map(str, item.get("errors") or ["no reason given"]))
+        str(item["chargeBatchItemDto"]["orderId"]): printable(
+            "; ".join(map(str, item.get("errors") or ["no reason given"]))
+        )
         for item in body.get("invalidCharges") or []
     }
     return BatchAnswer(frozenset(map(str, body.get("validCharges") or [])), refused)
@@ -98,7 +101,7 @@ def charge(body: Any, agreement_id: str) -> ChargeView:
         captured=_whole(summary.get("captured") or 0),
         refunded=_whole(summary.get("refunded") or 0),
         captured_at=_captured_at(body.get("history") or []),
-        failure_reason=str(failure)[:200] if failure else None,
+        failure_reason=printable(str(failure))[:200] if failure else None,
         is_initial=body.get("type") == "INITIAL",
     )
 

@@ -62,13 +62,12 @@ class Webhooks:
     def read_webhook(self, body: bytes) -> Ring:
         """Return what a webhook is about."""
         try:
-            payload = json.loads(body)
+            payload = json.loads(body.decode("utf-8"))
             agreement_id = payload["agreementId"]
             external_id, charge_id = payload.get("agreementExternalId"), payload.get("chargeId")
-            is_refund = payload.get("eventType") == "recurring.charge-refunded.v1"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Invalid(message="This webhook cannot be read.") from error
-        return Ring(str(agreement_id), _text(external_id), _text(charge_id), is_refund)
+        return Ring(_name(agreement_id), _maybe(external_id), _maybe(charge_id))
 
 
 def sign(url: str, secret: str, sent: str, content: str) -> str:
@@ -93,5 +92,13 @@ def _is_recent(sent: str) -> bool:
     return -_SKEW <= age <= _OLDEST
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _name(value: object) -> str:
+    """Return an id. Raises Invalid for one that holds what no id holds and no database takes."""
+    text = str(value)
+    if not text.isascii() or not text.isprintable():
+        raise Invalid(message="This webhook holds an id that cannot be read.")
+    return text
+
+
+def _maybe(value: object) -> str | None:
+    return None if value is None else _name(value)

@@ -68,7 +68,8 @@ def adopt(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
         return
     charge.captured = max(charge.captured, view.captured)
     charge.refunded = max(charge.refunded, view.refunded)
-    charge.captured_at = charge.captured_at or view.captured_at
+    if charge.captured:
+        charge.captured_at = charge.captured_at or view.captured_at or utc_now()
     if view.status is not None and may_move(CHARGE_MOVES, charge.status, view.status):
         charge.status = view.status
         charge.failure_reason = view.failure_reason
@@ -88,7 +89,8 @@ def next_look(charge: Charge) -> datetime | None:
 def _is_ours(charge: Charge, view: ChargeView) -> bool:
     agreement = db.session.get_one(Agreement, charge.agreement_id)
     ours = (charge.name, agreement.provider_agreement_id, charge.amount, charge.currency)
-    return ours == (view.name, view.agreement_id, view.amount, view.currency)
+    is_sane = 0 <= view.refunded <= view.captured <= view.amount
+    return is_sane and ours == (view.name, view.agreement_id, view.amount, view.currency)
 
 
 def _quarantine(subscription: Subscription, charge: Charge) -> None:

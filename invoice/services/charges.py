@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from invoice.clock import MARKET_ZONES, business_date, utc_now
 from invoice.config import Settings
@@ -30,7 +30,10 @@ MAX_BATCH = 2000  # Source: Vipps Recurring v3, bulk endpoint.
 _SLICE = 500
 # A charge that was accepted may show late, or be turned down later without a word.
 _UNSEEN_LOOK = timedelta(minutes=2)
-_UNSEEN_MAX = timedelta(hours=24)
+_ACCEPTED_SHOWS = timedelta(hours=24)
+_DOUBTED_SHOWS = timedelta(minutes=10)
+
+Member = tuple[Charge, Agreement, Subscription]
 
 
 class Charges:
@@ -61,22 +64,27 @@ class Charges:
 
     def _plan_next(self, subscription: Subscription, today: date) -> dict[str, Any] | None:
         """Return the row of the next period and move on to the one after; None when a late one must wait its turn."""
+        agreement = queries.adopted_agreement(subscription.id)
         anchor, interval, period = subscription.anchor_on, subscription.interval, subscription.next_period
-        if anchor is None:
-            raise AssertionError(f"Subscription {subscription.id} is active without an anchor.")
-        scheduled_on = due_date(anchor, interval, period)
-        is_late = scheduled_on < today + timedelta(days=MINIMUM_LEAD_DAYS)
-        if is_late and queries.has_open_charge(subscription.id):
+        if anchor is None or agreement is None:
+            logger.error("Subscription %s is active without an anchor or an agreement.", subscription.id)
             subscription.next_plan_on = today + timedelta(days=1)
             return None
-        due_on = planned_due(scheduled_on, today, queries.last_due_on(subscription.id))
+        scheduled_on = due_date(anchor, interval, period)
+        is_late = scheduled_on < today + timedelta(days=MINIMUM_LEAD_DAYS)
+        if is_late and queries.has_open_charge(subscription.id, today - self._longest_wait):
+            subscription.next_plan_on = today + timedelta(days=1)
+            return None
+        next_on = due_date(anchor, interval, period + 1)
+        due_on = planned_due(scheduled_on, today, [*queries.due_dates(subscription.id), next_on])
         subscription.next_period = period + 1
-        ahead = self._settings.invoice_lead_days + PLAN_AHEAD_DAYS
-        subscription.next_plan_on = plan_date(due_date(anchor, interval, period + 1), ahead)
-        agreement = queries.adopted_agreement(subscription.id)
-        if agreement is None:
-            raise AssertionError(f"Subscription {subscription.id} is active without an agreement.")
+        subscription.next_plan_on = plan_date(next_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
         return self._row(subscription, agreement, period, due_on)
+
+    @property
+    def _longest_wait(self) -> timedelta:
+        """How long after its due date a charge is still expected to come to an end."""
+        return timedelta(days=self._settings.invoice_retry_days + 3)
 
     def _row(self, subscription: Subscription, agreement: Agreement, period: int, due_on: date) -> dict[str, Any]:
         return {
@@ -108,24 +116,29 @@ class Charges:
             members = queries.lock_charges_to_submit(market, business_date(market), MAX_BATCH)
             if not members:
                 return 0
-            new = [self._new_charge(c, a, s, business_date(market)) for c, a, s in members]
-            operation = stage(
-                kind=CREATE,
-                subject_id=0,
-                subscription_id=None,
-                name=f"batch-{new_ulid()}",
-                request=self._payments.charges_request(new),
-            )
-            ids = [charge.id for charge, _, _ in members]
-            _set(ids, status=ChargeStatus.SUBMITTING, operation_id=operation.id, failure_reason=None, check_at=None)
             # Claimed in the same commit: no batch lies about unclaimed while a cancel changes its members.
-            claim = self._operations.take(operation)
+            claim = self._operations.take(self._stage(members))
         self._operations.perform(claim)
-        return len(ids)
+        return len(members)
 
-    def _new_charge(self, charge: Charge, agreement: Agreement, subscription: Subscription, today: date) -> NewCharge:
-        """Describe a charge; one whose date has come too near moves to the earliest that Vipps takes."""
-        charge.due_on = planned_due(charge.due_on, today, None)
+    def _stage(self, members: Sequence[Member]) -> Operation:
+        """Freeze a batch and bind its members to it, in the caller's transaction."""
+        operation = stage(
+            kind=CREATE,
+            subject_id=len(members),
+            subscription_id=None,
+            name=f"batch-{new_ulid()}",
+            request=self._payments.charges_request([self._new_charge(*member) for member in members]),
+        )
+        ids = [charge.id for charge, _, _ in members]
+        _set(ids, status=ChargeStatus.SUBMITTING, operation_id=operation.id, failure_reason=None, check_at=None)
+        return operation
+
+    def _new_charge(self, charge: Charge, agreement: Agreement, subscription: Subscription) -> NewCharge:
+        """Describe a charge; one whose date has come too near moves to the earliest that may be."""
+        today = business_date(queries.market_of(subscription.partner_id))
+        if charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS):
+            charge.due_on = planned_due(charge.due_on, today, _other_dues(charge, subscription))
         return NewCharge(
             agreement_id=str(agreement.provider_agreement_id),
             name=charge.name,
@@ -138,17 +151,19 @@ class Charges:
     # The batch, as a handler of operations
 
     def call(self, claim: Claim) -> BatchAnswer | None:
-        """Send the batch. A second try sends the very same bytes and key, while all its members are still to be
-        charged; None: they are not, and each is asked for by its name."""
-        if claim.attempts > 1:
-            with reading():
-                if not queries.batch_is_chargeable(claim.id):
-                    return None
+        """Send the batch while all its members are still to be charged, every time the very same bytes and key.
+
+        None: they are not; each is asked for by its name.
+        """
+        with reading():
+            if queries.chargeable_members(claim.id) != claim.subject_id:
+                return None
         return self._payments.create_charges(claim.request, key=claim.key)
 
     def settle(self, claim: Claim, result: BatchAnswer | None) -> None:
         """Accepted is not created: every member is looked at before it is believed."""
-        members, now = _members(claim.id), utc_now()
+        members = {charge.name: charge.id for charge, _, _ in queries.members_of(claim.id)}
+        now = utc_now()
         if result is None:
             _set(members.values(), check_at=now)
             return
@@ -159,9 +174,17 @@ class Charges:
         _set(members.values(), status=ChargeStatus.SUBMITTED, check_at=now)
 
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
-        """The whole batch was turned down; each member is looked at and set aside with the reason."""
-        logger.error("A batch of charges was refused: %s", refusal.message)
-        _set(_members(claim.id).values(), failure_reason=refusal.message[:200], check_at=utc_now())
+        """The whole batch was turned down, which says nothing of any one charge: halves are sent, down to the one."""
+        members = queries.members_of(claim.id)
+        if len(members) == 1:
+            charge = members[0][0]
+            charge.failure_reason, charge.check_at = refusal.message[:200], utc_now()
+            return
+        logger.error("A batch of %s charges was refused: %s", len(members), refusal.message)
+        middle = len(members) // 2
+        for half in (members[:middle], members[middle:]):
+            if half:
+                self._stage(half)
 
     # Refresh
 
@@ -174,23 +197,34 @@ class Charges:
             charge = db.session.get_one(Charge, charge_id)
             subscription_id, name = charge.subscription_id, charge.name
             agreement_id = str(db.session.get_one(Agreement, charge.agreement_id).provider_agreement_id)
+        began = utc_now()
         view = self._payments.find_charge(agreement_id, name)
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
             charge = db.session.get_one(Charge, charge_id)
+            was_rung = charge.check_at is not None and began <= charge.check_at <= utc_now()
             if view is not None:
                 books.adopt(subscription, charge, view)
             elif charge.status in (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED):
                 self._missing(subscription, charge)
             else:
                 charge.check_at = None
+            if was_rung:
+                # The bell rang while we looked: what it rang for may have come after our answer.
+                charge.check_at = utc_now()
 
     def _missing(self, subscription: Subscription, charge: Charge) -> None:
-        """Vipps knows no charge of this name."""
-        if charge.failure_reason is not None:
-            self._turned_down(subscription, charge)
-        elif charge.status == ChargeStatus.SUBMITTED and not _was_sent_long_ago(charge):
+        """Vipps shows no charge of this name. One look is no proof: what was taken in may show late."""
+        batch = db.session.get(Operation, charge.operation_id) if charge.operation_id else None
+        if batch is None:
+            # An initial charge: made at signing, never by us.
             charge.check_at = utc_now() + _UNSEEN_LOOK
+        elif batch.settled_at is None:
+            charge.check_at = None  # its batch is on the way, and has everyone looked at when it is settled
+        elif utc_now() - batch.settled_at < _patience(charge):
+            charge.check_at = utc_now() + _UNSEEN_LOOK
+        elif charge.failure_reason is not None:
+            self._turned_down(subscription, charge)
         else:
             self._send_again(subscription, charge)
 
@@ -214,16 +248,18 @@ class Charges:
         charge.operation_id = charge.failure_reason = charge.check_at = None
 
 
-def _was_sent_long_ago(charge: Charge) -> bool:
-    sent_at = db.session.scalar(select(Operation.first_sent_at).where(Operation.id == charge.operation_id))
-    return sent_at is None or utc_now() - sent_at > _UNSEEN_MAX
+def _other_dues(charge: Charge, subscription: Subscription) -> list[date]:
+    """Return what a late charge must keep its distance from: all other due dates, and the one that comes next."""
+    dues = list(queries.due_dates(subscription.id, except_for=charge.id))
+    if subscription.anchor_on is not None:
+        dues.append(due_date(subscription.anchor_on, subscription.interval, subscription.next_period))
+    return dues
 
 
-def _members(operation_id: int) -> dict[str, int]:
-    """Return name -> id of the charges that wait for this batch."""
-    waiting = (Charge.operation_id == operation_id, Charge.status == ChargeStatus.SUBMITTING)
-    rows = db.session.execute(select(Charge.name, Charge.id).where(*waiting))
-    return {row.name: row.id for row in rows}
+def _patience(charge: Charge) -> timedelta:
+    """Return how long to wait for a charge to show: a day for one that Vipps took in, else some minutes."""
+    is_accepted = charge.status == ChargeStatus.SUBMITTED and charge.failure_reason is None
+    return _ACCEPTED_SHOWS if is_accepted else _DOUBTED_SHOWS
 
 
 def _set(ids: Iterable[int], **values: Any) -> None:

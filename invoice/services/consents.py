@@ -54,6 +54,11 @@ def is_fresh(agreement: Agreement | None, now: datetime) -> bool:
     )
 
 
+def _was_accepted(view: AgreementView) -> bool:
+    """Tell whether somebody said yes, even if it is over by now."""
+    return view.status == AgreementStatus.ACTIVE or view.started_at is not None
+
+
 def _is_on_its_way(agreement: Agreement, now: datetime) -> bool:
     return agreement.status == AgreementStatus.DRAFTING and now - agreement.created_at < _PATIENCE
 
@@ -85,26 +90,24 @@ class Consents:
             found = queries.subscription_by_link(link_token)
             if found is None:
                 raise NotFound
-            subscription = queries.lock_subscription(found.id)
+            found_id = found.id
+            subscription = queries.lock_subscription(found_id)
             reason = closed_because(subscription, utc_now())
             if reason:
                 return Opened(notice=reason)
             agreement = queries.latest_agreement(subscription.id)
-            if agreement is None or not is_fresh(agreement, utc_now()):
-                if agreement is not None and _is_on_its_way(agreement, utc_now()):
-                    return Opened(notice="try_again")
-                handed_out = None
-            elif agreement.is_handed_out:
-                handed_out = agreement.id
-            else:
+            if agreement is None:
+                raise AssertionError(f"Subscription {subscription.id} has no attempt at consent.")
+            seen, is_old = agreement.id, not is_fresh(agreement, utc_now())
+            if is_old and _is_on_its_way(agreement, utc_now()):
+                return Opened(notice="try_again")
+            if not is_old and not agreement.is_handed_out:
                 agreement.is_handed_out = True
                 return Opened(url=agreement.confirmation_url)
-        return self._reopen(handed_out) or self._draft_anew(link_token)
+        return (None if is_old else self._reopen(seen)) or self._draft_anew(subscription_id=found_id, seen=seen)
 
-    def _reopen(self, agreement_id: int | None) -> Opened | None:
+    def _reopen(self, agreement_id: int) -> Opened | None:
         """Hand a draft out once more if it still lives: going back from Vipps' page ends it there."""
-        if agreement_id is None:
-            return None
         try:
             self.refresh(agreement_id)
         except ProviderError:
@@ -113,15 +116,18 @@ class Consents:
             agreement = db.session.get_one(Agreement, agreement_id)
             return Opened(url=agreement.confirmation_url) if is_fresh(agreement, utc_now()) else None
 
-    def _draft_anew(self, link_token: str) -> Opened:
+    def _draft_anew(self, *, subscription_id: int, seen: int) -> Opened:
+        """Draft the next attempt, unless another press has begun one since this one saw `seen`."""
         with transaction():
-            found = queries.subscription_by_link(link_token)
-            if found is None:
-                raise NotFound
-            subscription = queries.lock_subscription(found.id)
+            subscription = queries.lock_subscription(subscription_id)
             reason = closed_because(subscription, utc_now())
             if reason:
                 return Opened(notice=reason)
+            latest = queries.latest_agreement(subscription_id)
+            if latest is not None and latest.id != seen:
+                return (
+                    Opened(url=latest.confirmation_url) if is_fresh(latest, utc_now()) else Opened(notice="try_again")
+                )
             claim = self._drafts.begin(subscription)
             db.session.get_one(Agreement, claim.subject_id).is_handed_out = True
         self._operations.perform(claim)
@@ -156,14 +162,19 @@ class Consents:
             wants_initial = agreement.status != AgreementStatus.ACTIVE and agreement.initial_amount > 0
         if provider_id is None:
             return
+        began = utc_now()
         view = self._payments.find_agreement(provider_id)
         initial = None
-        if view is not None and view.started_at is not None and wants_initial:
+        if view is not None and _was_accepted(view) and wants_initial:
             initial = next((c for c in self._payments.list_charges(provider_id) if c.is_initial), None)
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
             agreement = db.session.get_one(Agreement, agreement_id)
+            was_rung = agreement.check_at is not None and began <= agreement.check_at <= utc_now()
             self._apply(subscription, agreement, view, initial)
+            if was_rung:
+                # The bell rang while we looked: what it rang for may have come after our answer.
+                agreement.check_at = utc_now()
 
     def _apply(
         self, subscription: Subscription, agreement: Agreement, view: AgreementView | None, initial: ChargeView | None
@@ -171,17 +182,19 @@ class Consents:
         now = utc_now()
         if view is None or view.status is None or view.external_id not in (None, subscription.ulid):
             logger.error("Agreement %s is not at Vipps as we know it.", agreement.id)
-            agreement.check_at = now + _STRANGE_LOOK
+            # A new one may not show at once; one that never does is looked at now and then.
+            agreement.check_at = min(next_consent_look(agreement.created_at, now), now + _STRANGE_LOOK)
             return
         # One that was accepted and stopped between two looks has been through both.
-        if view.started_at is not None and may_move(AGREEMENT_MOVES, agreement.status, AgreementStatus.ACTIVE):
+        if _was_accepted(view) and may_move(AGREEMENT_MOVES, agreement.status, AgreementStatus.ACTIVE):
             agreement.status = AgreementStatus.ACTIVE
             self._accepted(subscription, agreement, view, initial)
         if may_move(AGREEMENT_MOVES, agreement.status, view.status):
             agreement.status = view.status
-            if view.status != AgreementStatus.PENDING:
+            if view.status in (AgreementStatus.STOPPED, AgreementStatus.EXPIRED):
                 stops.ended(subscription, agreement)
         agreement.check_at = _next_look(agreement, now)
+        stops.finish_if_over(subscription)
 
     def _accepted(
         self, subscription: Subscription, agreement: Agreement, view: AgreementView, initial: ChargeView | None

@@ -7,7 +7,7 @@ answered 200 (an error would hold back what comes behind it), and tried again un
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from sqlalchemy import ColumnElement, update
 
 from invoice.clock import utc_now
-from invoice.lifecycle import CHARGE_AT_PROVIDER_OPEN
+from invoice.errors import Invalid
 from invoice.providers.base import PaymentProvider, Receipt, Ring
 from invoice.services.consents import Consents
 from invoice.services.messages import Messages
@@ -75,19 +75,23 @@ class Inbox:
             _mark_read(InboundEvent.digest == digest)
         return True
 
-    def read_unread(self) -> int:
-        """Try again to place what nobody could place; return how many were tried."""
+    def claim_unread(self) -> Sequence[int]:
+        """Take what nobody could place yet; what fails comes back after the lease."""
         with transaction():
-            ids = queries.claim_unread(utc_now(), _LEASE, 100)
-        for event_id in ids:
-            self._place(event_id)
-        return len(ids)
+            return queries.claim_unread(utc_now(), _LEASE, 100)
 
-    def _place(self, event_id: int) -> None:
+    def place(self, event_id: int) -> None:
+        """Try again to place a webhook."""
         with reading():
             event = db.session.get_one(InboundEvent, event_id)
             body, received_at = event.body, event.received_at
-        ring = self._payments.read_webhook(body.encode())
+        try:
+            ring = self._payments.read_webhook(body.encode())
+        except Invalid:
+            logger.exception("Inbound event %s cannot be read.", event_id)
+            with transaction():
+                _mark_read(InboundEvent.id == event_id)
+            return
         if ring.external_id is not None:
             self._consents.find(ring.external_id, ring.agreement_id)
         is_old = utc_now() - received_at > _GIVE_UP
@@ -121,8 +125,8 @@ def _ring(ring: Ring) -> bool:
     if ring.charge_name is not None:
         charge = queries.charge_by_name(ring.charge_name)
         if charge is not None:
-            if charge.status in CHARGE_AT_PROVIDER_OPEN or ring.is_refund:
-                charge.check_at = now
+            # Whatever its row says: people pay late, and money may be given back in Vipps' portal.
+            charge.check_at = now
             return True
     agreement = queries.agreement_by_provider_id(ring.agreement_id)
     if agreement is None:

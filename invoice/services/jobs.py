@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from invoice.clock import MARKET_ZONES, business_date, utc_now
-from invoice.errors import ProviderError
+from invoice.errors import ProviderError, ProviderUncertain
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
 from invoice.services.inbox import Inbox
@@ -31,7 +31,8 @@ HEARTBEAT = "engine"
 _BEAT_EVERY = timedelta(seconds=5)
 # How long a row that is being looked at is left alone by others; one whose look failed comes back after it.
 _LOOK_LEASE = timedelta(seconds=60)
-_LOOKS = 50
+_JOB_LEASE = timedelta(minutes=5)
+_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ class Jobs:
 
     def __init__(self, services: Services) -> None:
         self.table: tuple[Job, ...] = (
-            Job("operations", services.operations.run_due),
-            Job("inbox", services.inbox.read_unread),
-            Job("consents", lambda: _look(Agreement, services.consents.refresh)),
-            Job("charges", lambda: _look(Charge, services.charges.refresh)),
+            Job("operations", lambda: _perform_due(services.operations)),
+            Job("inbox", lambda: _each("inbox", services.inbox.claim_unread(), services.inbox.place)),
+            Job("consents", lambda: _each("consents", _to_check(Agreement), services.consents.refresh)),
+            Job("charges", lambda: _each("charges", _to_check(Charge), services.charges.refresh)),
             Job("plan", services.charges.plan),
             Job("submit", services.charges.submit),
-            Job("expire", services.subscriptions.expire),
+            Job("expire", lambda: _each("expire", services.subscriptions.to_expire(), services.subscriptions.expire)),
             # Vipps deletes a registration that has been dead for two weeks; a lost one is noticed within the day.
             Job("webhooks", services.webhooks.ensure, every=timedelta(days=1)),
         )
@@ -81,7 +82,7 @@ class Jobs:
         return sum(self._run(job) for job in self.table if is_due or job.every is not None)
 
     def _run(self, job: Job) -> int:
-        if job.every is not None and not _is_time(job):
+        if job.every is not None and not _take(job):
             return 0
         try:
             done = job.run_once()
@@ -92,15 +93,18 @@ class Jobs:
             logger.exception("Job %s failed.", job.name)
             done = -1
         if job.every is not None:
-            _remember(job.name, is_failure=done < 0)
+            _finish(job, is_failure=done < 0)
         return max(done, 0)
 
 
 def beat() -> None:
     """Leave a sign of life, at most every five seconds."""
+    now = utc_now()
     age = last_beat()
     if age is None or not timedelta(0) <= age < _BEAT_EVERY:
-        _remember(HEARTBEAT, is_failure=False)
+        with transaction():
+            queries.insert_ignoring(JobRun, [{"name": HEARTBEAT, "next_at": now, "failures": 0}])
+            db.session.execute(update(JobRun).where(JobRun.name == HEARTBEAT).values(finished_at=now))
 
 
 def last_beat() -> timedelta | None:
@@ -110,36 +114,55 @@ def last_beat() -> timedelta | None:
     return None if finished_at is None else utc_now() - finished_at
 
 
-def _is_time(job: Job) -> bool:
-    """Tell whether a job's interval is over; after failures it comes back sooner, after 5 s and then doubling."""
+def _take(job: Job) -> bool:
+    """Take the right to run a job now: its time has come, and no other worker has it."""
     with reading():
         run = db.session.get(JobRun, job.name)
-        if run is None:
-            return True
+        if run is not None and run.next_at > utc_now():
+            return False
+    with transaction():
+        return queries.take_job(job.name, utc_now(), _JOB_LEASE)
+
+
+def _finish(job: Job, *, is_failure: bool) -> None:
+    """Write down when a job is to run again: after its interval, or sooner when it failed."""
+    with transaction():
+        run = db.session.get_one(JobRun, job.name)
         every = job.every or timedelta(0)
-        wait = min(every, timedelta(seconds=5 * 2 ** min(run.failures, 10))) if run.failures else every
-        return utc_now() - run.finished_at >= wait
-
-
-def _remember(name: str, *, is_failure: bool) -> None:
-    with transaction():
-        run = db.session.get(JobRun, name)
-        if run is None:
-            run = JobRun(name=name, finished_at=utc_now(), failures=0)
-            db.session.add(run)
-        run.finished_at = utc_now()
         run.failures = run.failures + 1 if is_failure else 0
+        wait = min(every, timedelta(seconds=5 * 2 ** min(run.failures, 10))) if is_failure else every
+        run.finished_at, run.next_at = utc_now(), utc_now() + wait
 
 
-def _look(model: type[Agreement | Charge], refresh: Callable[[int], None]) -> int:
-    """Look at the rows whose time has come, one by one; one row's failure leaves the others be."""
+def _to_check(model: type[Agreement | Charge]) -> Sequence[int]:
+    """Take the rows whose time to be looked at has come."""
     with transaction():
-        ids: Sequence[int] = queries.claim_to_check(model, utc_now(), _LOOK_LEASE, _LOOKS)
-    for row_id in ids:
+        return queries.claim_to_check(model, utc_now(), _LOOK_LEASE, _ROWS)
+
+
+def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
+    """Do something for each row and return for how many; one row's failure leaves the others be."""
+    done = 0
+    for row_id in row_ids:
         try:
-            refresh(row_id)
+            run(row_id)
+            done += 1
         except ProviderError as error:
-            logger.warning("%s %s is looked at later: %s", model.__tablename__, row_id, error.message)
+            logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
-            logger.exception("%s %s cannot be looked at.", model.__tablename__, row_id)
-    return len(ids)
+            logger.exception("%s: row %s fails.", name, row_id)
+    return done
+
+
+def _perform_due(operations: Operations) -> int:
+    """Perform what is due, one after the other; our own failures are as uncertain as a provider's."""
+    for done in range(_ROWS):
+        claim = operations.claim_next()
+        if claim is None:
+            return done
+        try:
+            operations.perform(claim)
+        except Exception:
+            logger.exception("Operation %s (%s) fails.", claim.id, claim.kind)
+            operations.put_back(claim, ProviderUncertain("a failure of our own"))
+    return _ROWS

@@ -22,13 +22,13 @@ from invoice.names import idempotency_key
 from invoice.schedule import backoff
 from invoice.store.db import db, transaction
 from invoice.store.models import Operation
-from invoice.store.queries import claim_operations, lock_subscription, release_leases
+from invoice.store.queries import claim_operation, lock_subscription, release_leases
 
 logger = logging.getLogger(__name__)
 
 # Twice the longest run of calls in one handler (four calls, or one batch) and some air.
 LEASE = timedelta(seconds=120)
-_BATCH = 20
+_LONGEST_WAIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Claim:
     in_doubt: bool
     attempts: int
     fence: int
+    lease_until: datetime
     created_at: datetime
     first_sent_at: datetime
 
@@ -100,17 +101,11 @@ class Operations:
         """Name the handler of a kind."""
         self._handlers[kind] = handler
 
-    def run(self, operation_id: int) -> None:
-        """Run one operation now, unless another worker has it."""
-        for claim in self._claim(1, operation_id=operation_id):
-            self._perform(claim)
-
-    def run_due(self) -> int:
-        """Run what is due, one after the other; return how many there were."""
-        claims = self._claim(_BATCH)
-        for claim in claims:
-            self._perform(claim)
-        return len(claims)
+    def claim_next(self) -> Claim | None:
+        """Claim what is due longest, one at a time: each has the whole lease to itself."""
+        with transaction():
+            row = claim_operation(self._handlers.keys(), utc_now(), LEASE)
+            return None if row is None else _claim_of(row)
 
     def take(self, operation: Operation) -> Claim:
         """Claim an operation in the very transaction that stages it, so that it is never seen unclaimed."""
@@ -121,22 +116,16 @@ class Operations:
         return _claim_of(operation)
 
     def perform(self, claim: Claim) -> None:
-        """Call and settle an operation that `take` claimed."""
-        self._perform(claim)
-
-    def _claim(self, limit: int, operation_id: int | None = None) -> list[Claim]:
-        with transaction():
-            rows = claim_operations(utc_now(), LEASE, limit, operation_id=operation_id)
-            return [_claim_of(row) for row in rows]
-
-    def _perform(self, claim: Claim) -> None:
+        """Call and settle, or have it tried again; a claim that came too late is left to the next."""
+        if utc_now() >= claim.lease_until:
+            return
         handler = self._handlers[claim.kind]
         try:
             result = handler.call(claim)
         except ProviderRefused as refusal:
             self._settle(claim, OperationStatus.REFUSED, refusal)
         except ProviderError as error:
-            self._put_back(claim, error)
+            self.put_back(claim, error)
         else:
             self._settle(claim, OperationStatus.DONE, result)
 
@@ -156,22 +145,19 @@ class Operations:
             else:
                 handler.settle(claim, outcome)
 
-    def _put_back(self, claim: Claim, error: ProviderError) -> None:
+    def put_back(self, claim: Claim, error: ProviderError) -> None:
         """Have it tried again; what was surely not sent goes back to READY, unless an earlier try is in doubt."""
         surely_not = isinstance(error, ProviderUnavailable | ProviderDenied) and not claim.in_doubt
         wait = backoff(claim.attempts)
         if isinstance(error, ProviderUnavailable) and error.retry_after_s:
-            wait = max(wait, timedelta(seconds=error.retry_after_s))
+            wait = max(wait, min(timedelta(seconds=error.retry_after_s), _LONGEST_WAIT))
         level = logging.WARNING if isinstance(error, ProviderUnavailable | ProviderUncertain) else logging.ERROR
         logger.log(level, "Operation %s (%s) is put off: %s", claim.id, claim.kind, error.message)
+        values = {"next_at": utc_now() + wait, "last_error": error.message[:500], "lease_until": None}
+        if surely_not:
+            values |= {"status": OperationStatus.READY, "first_sent_at": None}
         with transaction():
-            _write(
-                claim,
-                status=OperationStatus.READY if surely_not else OperationStatus.UNKNOWN,
-                next_at=utc_now() + wait,
-                last_error=error.message[:500],
-                lease_until=None,
-            )
+            _write(claim, **({"status": OperationStatus.UNKNOWN} | values))
 
 
 def _write(claim: Claim, **values: Any) -> bool:
@@ -200,6 +186,7 @@ def _claim_of(row: Operation) -> Claim:
         in_doubt=row.in_doubt,
         attempts=row.attempts,
         fence=row.fence,
+        lease_until=row.lease_until or row.next_at,
         created_at=row.created_at,
         first_sent_at=row.first_sent_at or row.created_at,
     )

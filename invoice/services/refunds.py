@@ -85,23 +85,33 @@ class Refunds:
             agreement = db.session.get_one(Agreement, charge.agreement_id)
             name, agreement_id = charge.name, str(agreement.provider_agreement_id)
             amount, reason, goal = refund.amount, refund.reason, refund.refunded_before + refund.amount
+            is_whole = goal == charge.captured
         if claim.in_doubt:
             view = self._payments.find_charge(agreement_id, name)
             if view is not None and view.refunded >= goal:
                 return
-            if utc_now() - claim.first_sent_at > _KEY_LIFE:
+            # All that is left cannot go back twice: Vipps gives back no more than it took. A part could.
+            if not is_whole and utc_now() - claim.first_sent_at > _KEY_LIFE:
                 logger.error("Refund %s is unknown for a day: an operator decides.", claim.name)
                 raise ProviderUncertain("the key may be forgotten, so this refund is not sent again")
-        self._payments.refund_charge(agreement_id, name, self._payments.refund_request(amount, reason), key=claim.key)
+        refused = None
+        try:
+            body = self._payments.refund_request(amount, reason)
+            self._payments.refund_charge(agreement_id, name, body, key=claim.key)
+        except ProviderRefused as refusal:
+            refused = refusal  # perhaps because an earlier try has done it
         view = self._payments.find_charge(agreement_id, name)
         if view is None or view.refunded < goal:
-            raise ProviderUncertain("the refund was accepted and does not show yet")
+            raise refused or ProviderUncertain("the refund was accepted and does not show yet")
 
     def settle(self, claim: Claim, result: None) -> None:  # noqa: ARG002 - a handler's signature
         """The money is back; the charge is looked at and moves by itself."""
         refund = db.session.get_one(Refund, claim.subject_id)
         refund.status, refund.settled_at = RefundStatus.DONE, utc_now()
-        db.session.get_one(Charge, refund.charge_id).check_at = utc_now()
+        charge = db.session.get_one(Charge, refund.charge_id)
+        # Counted at once, so that a look that began before it cannot ask for another.
+        charge.refunded = max(charge.refunded, refund.refunded_before + refund.amount)
+        charge.check_at = utc_now()
 
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
         """The provider will not: a person must."""

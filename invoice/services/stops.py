@@ -53,8 +53,13 @@ def ended(subscription: Subscription, agreement: Agreement) -> None:
 
 
 def finish_if_over(subscription: Subscription) -> None:
-    """Announce a cancel as done when no attempt at consent lives any more."""
-    if subscription.status == SubscriptionStatus.CANCELLING and not queries.live_agreements(subscription.id):
+    """Announce a cancel as done when no attempt at consent lives any more, and each that was stopped is read back."""
+    is_cancelling = subscription.status == SubscriptionStatus.CANCELLING
+    if (
+        is_cancelling
+        and not queries.live_agreements(subscription.id)
+        and not queries.is_under_way(subscription.id, STOP)
+    ):
         subscription.status, subscription.ended_at = SubscriptionStatus.CANCELLED, utc_now()
         messages.withdraw(subscription)
         outbox.record(subscription, "subscription.cancelled")
@@ -80,7 +85,8 @@ class Stops:
 
     def _stop(self, claim: Claim) -> Stopped:
         with reading():
-            provider_id = db.session.get_one(Agreement, claim.subject_id).provider_agreement_id
+            agreement = db.session.get_one(Agreement, claim.subject_id)
+            provider_id, wants_initial = agreement.provider_agreement_id, agreement.initial_amount > 0
         if provider_id is None:
             return Stopped(None, [])
         view = self._payments.find_agreement(provider_id)
@@ -89,7 +95,11 @@ class Stops:
             view = self._payments.find_agreement(provider_id)
         if view is None or view.status not in _OVER:
             raise ProviderUncertain("Vipps has not stopped the agreement yet")
-        return Stopped(view, self._payments.list_charges(provider_id))
+        charges = self._payments.list_charges(provider_id)
+        # Who accepted has paid: the money must be found before it can be given back.
+        if wants_initial and view.started_at is not None and not any(c.is_initial for c in charges):
+            raise ProviderUncertain("the initial charge does not show yet")
+        return Stopped(view, charges)
 
     def _ask(self, claim: Claim, provider_id: str) -> None:
         # A refusal sticks to its key at Vipps, and stopping twice is stopping once: each try has a key of its own.

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import sha256
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from sqlalchemy.exc import IntegrityError
 
 from invoice.clock import utc_now
 from invoice.config import Settings
-from invoice.errors import Conflict, NotFound, ProviderRefused
+from invoice.errors import Conflict, Invalid, NotFound, ProviderRefused
 from invoice.lifecycle import CHARGE_STATUS_WORDS, Interval, OperationStatus, SubscriptionStatus
 from invoice.names import new_token, new_ulid
 from invoice.services import messages, outbox, stops
@@ -108,8 +109,9 @@ class Subscriptions:
                 if held is not None:
                     return self._answer(held), None
             subscription = self._enter(partner, wish)
+            body = self._invitation(subscription, wish)
             if wish.send_sms:
-                self._invite(subscription, wish)
+                messages.enter(subscription, body, wish.sms_originator or partner.sms_originator)
             outbox.record(subscription, "subscription.requested", order=wish.order_number, sms=wish.send_sms)
             return self._answer(subscription), self._drafts.begin(subscription)
 
@@ -145,7 +147,8 @@ class Subscriptions:
         subscription.agreement_url = self._manage_address(subscription, wish.agreement_url)
         return subscription
 
-    def _invite(self, subscription: Subscription, wish: SubscriptionRequest) -> None:
+    def _invitation(self, subscription: Subscription, wish: SubscriptionRequest) -> str:
+        """Return the text with the link. Raises Invalid when it is longer than can be sent, wanted now or not."""
         link = f"{self._settings.invoice_public_url}/s/{subscription.link_token}"
         partner = db.session.get_one(Partner, subscription.partner_id)
         text = wish.sms_text or self._invite_text(
@@ -160,11 +163,16 @@ class Subscriptions:
             )
         )
         body = messages.compose(text, link)
-        messages.enter(subscription, body, wish.sms_originator or partner.sms_originator)
+        if len(body) > messages.MAX_CHARACTERS:
+            raise Invalid(
+                {"smsText": [f"smsText must be at most {messages.MAX_CHARACTERS} characters, link included."]}
+            )
+        return body
 
     def _manage_address(self, subscription: Subscription, given: str | None) -> str:
         """Return what stands behind "manage" in the app: the partner's page, or ours, with `recurring` in its query."""
-        if given is None or urlsplit(given).netloc == self._settings.public_host:
+        ours = self._settings.invoice_public_url
+        if given is None or _place(given) == _place(ours):
             given = f"{self._settings.invoice_public_url}/manage/{subscription.manage_token}"
         return with_recurring(given, subscription.id)
 
@@ -216,29 +224,30 @@ class Subscriptions:
                     stops.request_stop(subscription, agreement)
             stops.finish_if_over(subscription)
 
-    def expire(self) -> int:
-        """End subscriptions whose link has run out with nobody able to accept any more; return how many."""
+    def to_expire(self) -> Sequence[int]:
+        """Return subscriptions whose link has run out with nobody able to accept any more."""
         with reading():
-            due = queries.subscriptions_to_expire(utc_now(), 200)
-        return sum(self._expire(subscription_id) for subscription_id in due)
+            return queries.subscriptions_to_expire(utc_now(), 200)
 
-    def _expire(self, subscription_id: int) -> bool:
+    def expire(self, subscription_id: int) -> None:
+        """End a subscription whose link has run out, unless somebody was quicker."""
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
             is_pending = subscription.status == SubscriptionStatus.PENDING
-            if not is_pending or queries.live_agreements(subscription.id):
-                return False
-            subscription.status, subscription.ended_at = SubscriptionStatus.EXPIRED, utc_now()
-            messages.withdraw(subscription)
-            outbox.record(subscription, "subscription.expired")
-            return True
+            if is_pending and not queries.live_agreements(subscription.id):
+                subscription.status, subscription.ended_at = SubscriptionStatus.EXPIRED, utc_now()
+                messages.withdraw(subscription)
+                outbox.record(subscription, "subscription.expired")
 
 
 def with_recurring(url: str, subscription_id: int) -> str:
     """Return `url` with `recurring=<id>` at the end of its query, the rest of the query and the fragment kept."""
     parts = urlsplit(url)
-    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k.lower() != "recurring"]
-    untouched = len(kept) == len(parse_qsl(parts.query, keep_blank_values=True))
-    before = parts.query if untouched else urlencode(kept)
-    query = "&".join(filter(None, [before, f"recurring={subscription_id}"]))
-    return urlunsplit(parts._replace(query=query))
+    kept = [p for p in parts.query.split("&") if p and unquote_plus(p.split("=", 1)[0]).lower() != "recurring"]
+    return urlunsplit(parts._replace(query="&".join([*kept, f"recurring={subscription_id}"])))
+
+
+def _place(url: str) -> tuple[str | None, int]:
+    """Return the host and port of an address, however they are spelled."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

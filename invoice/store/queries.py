@@ -5,17 +5,16 @@ All of them run inside the caller's `transaction()` or `reading()`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from invoice.lifecycle import (
     AGREEMENT_LIVE,
-    CHARGE_AT_PROVIDER_OPEN,
     CHARGE_OPEN,
     ChargeStatus,
     OperationStatus,
@@ -27,6 +26,7 @@ from invoice.store.models import (
     Charge,
     Event,
     InboundEvent,
+    JobRun,
     Operation,
     Partner,
     PartnerSecret,
@@ -184,7 +184,20 @@ def agreement_by_return(partner_id: int, return_id: str) -> Agreement | None:
 
 
 def lock_charges_to_submit(market: str, today: date, limit: int) -> Sequence[tuple[Charge, Agreement, Subscription]]:
-    """Planned charges to create today, of subscriptions that are still active; locked, others' are skipped."""
+    """Planned charges to create today, of subscriptions that are still active; locked, others' are skipped.
+
+    One that is late waits until those before it are settled.
+    """
+    earlier = aliased(Charge)
+    must_wait = and_(
+        Charge.due_on <= today,
+        exists().where(
+            earlier.subscription_id == Charge.subscription_id,
+            earlier.period > 0,
+            earlier.period < Charge.period,
+            earlier.status.in_(CHARGE_OPEN),
+        ),
+    )
     rows = db.session.execute(
         select(Charge, Agreement, Subscription)
         .join(Subscription, Subscription.id == Charge.subscription_id)
@@ -195,6 +208,7 @@ def lock_charges_to_submit(market: str, today: date, limit: int) -> Sequence[tup
             Subscription.status == SubscriptionStatus.ACTIVE,
             Partner.market == market,
             Partner.suspended_at.is_(None),
+            ~must_wait,
         )
         .order_by(Charge.submit_on, Charge.id)
         .limit(limit)
@@ -228,15 +242,31 @@ def next_due_dates(subscription_ids: Sequence[int]) -> dict[int, date]:
     return {row.subscription_id: row.due_on for row in rows}
 
 
-def has_open_charge(subscription_id: int) -> bool:
-    """Tell whether a charge of this subscription is still on its way."""
-    found = select(Charge.id).where(Charge.subscription_id == subscription_id, Charge.status.in_(CHARGE_OPEN)).limit(1)
+def has_open_charge(subscription_id: int, since: date) -> bool:
+    """Tell whether a renewal that fell due at or after `since` is still on its way."""
+    is_open = (Charge.period > 0, Charge.due_on >= since, Charge.status.in_(CHARGE_OPEN))
+    found = select(Charge.id).where(Charge.subscription_id == subscription_id, *is_open).limit(1)
     return db.session.scalar(found) is not None
 
 
-def last_due_on(subscription_id: int) -> date | None:
-    """The latest due date in a subscription's books."""
-    return db.session.scalar(select(func.max(Charge.due_on)).where(Charge.subscription_id == subscription_id))
+def due_dates(subscription_id: int, *, except_for: int | None = None) -> Sequence[date]:
+    """The due dates of a subscription's charges, sent or planned; `except_for` is a charge's id."""
+    never = [ChargeStatus.VOID, ChargeStatus.REFUSED]
+    held = (Charge.subscription_id == subscription_id, Charge.status.not_in(never), Charge.id != (except_for or 0))
+    return db.session.scalars(select(Charge.due_on).where(*held).order_by(Charge.due_on)).all()
+
+
+def members_of(operation_id: int) -> Sequence[tuple[Charge, Agreement, Subscription]]:
+    """The charges that wait for a batch, locked, with what they hang on."""
+    rows = db.session.execute(
+        select(Charge, Agreement, Subscription)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .join(Agreement, Agreement.id == Charge.agreement_id)
+        .where(Charge.operation_id == operation_id, Charge.status == ChargeStatus.SUBMITTING)
+        .order_by(Charge.id)
+        .with_for_update(of=Charge)
+    )
+    return [(c, a, s) for c, a, s in rows]
 
 
 def void_planned_charges(subscription_id: int) -> None:
@@ -248,18 +278,18 @@ def void_planned_charges(subscription_id: int) -> None:
     )
 
 
-def batch_is_chargeable(operation_id: int) -> bool:
-    """Tell whether every member of a batch still belongs to an active subscription and waits for its outcome."""
-    lapsed = (
-        select(Charge.id)
+def chargeable_members(operation_id: int) -> int:
+    """How many members of a batch still belong to an active subscription and wait for its outcome."""
+    return db.session.scalars(
+        select(func.count())
+        .select_from(Charge)
         .join(Subscription, Subscription.id == Charge.subscription_id)
         .where(
             Charge.operation_id == operation_id,
-            or_(Subscription.status != SubscriptionStatus.ACTIVE, Charge.status != ChargeStatus.SUBMITTING),
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            Charge.status == ChargeStatus.SUBMITTING,
         )
-        .limit(1)
-    )
-    return db.session.scalar(lapsed) is None
+    ).one()
 
 
 # What is due. The claims below and `is_anything_due` read the same conditions, so that neither sees more.
@@ -282,7 +312,9 @@ def _is_to_plan(today: date) -> ColumnElement[bool]:
 
 
 def _is_to_submit(today: date) -> ColumnElement[bool]:
-    return and_(Charge.status == ChargeStatus.PLANNED, Charge.submit_on <= today)
+    # An initial charge is made at signing and never by us, whatever became of its row.
+    is_renewal = and_(Charge.period > 0, ~Charge.is_surplus)
+    return and_(Charge.status == ChargeStatus.PLANNED, Charge.submit_on <= today, is_renewal)
 
 
 def _is_to_expire(now: datetime) -> ColumnElement[bool]:
@@ -306,20 +338,24 @@ def is_anything_due(now: datetime, today: date) -> bool:
 # Claims: one conditional UPDATE each. On PostgreSQL rows in other hands are skipped; SQLite has one writer.
 
 
+def take_job(name: str, now: datetime, lease: timedelta) -> bool:
+    """Take the right to run a job whose time has come."""
+    insert_ignoring(JobRun, [{"name": name, "next_at": now, "failures": 0}])
+    statement = update(JobRun).where(JobRun.name == name, JobRun.next_at <= now).values(next_at=now + lease)
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
 def claim_to_check(model: type[Agreement | Charge], now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
     """Take rows whose `check_at` has come and put it off by a lease, so that one that fails comes back by itself."""
     due = select(model.id).where(model.check_at <= now).order_by(model.check_at, model.id).limit(limit)
     return _claim(model, due, {"check_at": now + lease}, model.id)
 
 
-def claim_operations(
-    now: datetime, lease: timedelta, limit: int, *, operation_id: int | None = None
-) -> Sequence[Operation]:
-    """Take due operations, and those whose worker's lease has run out; `in_doubt` tells whether one was ever sent."""
+def claim_operation(kinds: Collection[str], now: datetime, lease: timedelta) -> Operation | None:
+    """Take the operation that is due longest, or was left behind; `in_doubt` tells whether it may have been sent."""
     status = OperationStatus
-    wanted = select(Operation.id).where(_operation_is_due(now)).order_by(Operation.next_at, Operation.id).limit(limit)
-    if operation_id is not None:
-        wanted = wanted.where(Operation.id == operation_id)
+    is_ours = and_(Operation.kind.in_(kinds), _operation_is_due(now))
+    wanted = select(Operation.id).where(is_ours).order_by(Operation.next_at, Operation.id).limit(1)
     values = {
         "status": status.INFLIGHT,
         "in_doubt": case((Operation.status == status.READY, False), else_=True),
@@ -329,7 +365,7 @@ def claim_operations(
         "first_sent_at": func.coalesce(Operation.first_sent_at, now),
     }
     ids = _claim(Operation, wanted, values, Operation.id)
-    return db.session.scalars(select(Operation).where(Operation.id.in_(ids)).order_by(Operation.id)).all()
+    return db.session.get_one(Operation, ids[0]) if ids else None
 
 
 def claim_unread(now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
@@ -352,12 +388,20 @@ def release_leases(now: datetime) -> None:
     db.session.execute(statement)
 
 
+def is_under_way(subscription_id: int, kind: str) -> bool:
+    """Tell whether an operation of that kind is still to be settled for a subscription."""
+    open_ones = [OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN]
+    mine = (Operation.subscription_id == subscription_id, Operation.kind == kind, Operation.status.in_(open_ones))
+    return db.session.scalar(select(Operation.id).where(*mine).limit(1)) is not None
+
+
 # Rings
 
 
 def ring_charges(condition: ColumnElement[bool], now: datetime) -> None:
-    """Have charges looked at now; those that are settled stay so."""
-    db.session.execute(update(Charge).where(condition, Charge.status.in_(CHARGE_AT_PROVIDER_OPEN)).values(check_at=now))
+    """Have charges that are still on their way looked at now."""
+    is_open = Charge.status.in_(CHARGE_OPEN - {ChargeStatus.PLANNED})
+    db.session.execute(update(Charge).where(condition, is_open).values(check_at=now))
 
 
 def take_ring(agreement_id: int, now: datetime, before: datetime) -> bool:
@@ -375,8 +419,9 @@ def insert_ignoring(model: type[Base], rows: list[dict[str, Any]]) -> int:
     if not rows:
         return 0
     dialect = sqlite if db.session.get_bind().dialect.name == "sqlite" else postgresql
-    result = db.session.execute(dialect.insert(model).values(rows).on_conflict_do_nothing())
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    key = next(iter(model.__table__.primary_key))
+    statement = dialect.insert(model).values(rows).on_conflict_do_nothing().returning(key)
+    return len(db.session.execute(statement).all())
 
 
 def market_of(partner_id: int) -> str:

@@ -25,13 +25,21 @@ def partner_required(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        given = request.authorization
-        if given is None or given.type != "basic" or given.username is None or given.password is None:
-            raise Unauthenticated
-        g.partner = partners.authenticate(given.username, given.password)
+        g.partner = partners.authenticate(*_credentials())
         return view(*args, **kwargs)
 
     return _marked(guarded, "partner")  # type: ignore[return-value]
+
+
+def _credentials() -> tuple[str, str]:
+    """Return the partner id and the secret of HTTP Basic. Raises Unauthenticated when they cannot be read."""
+    try:
+        given = request.authorization
+    except ValueError as error:  # letters that no base64 has
+        raise Unauthenticated from error
+    if given is None or given.type != "basic" or given.username is None or given.password is None:
+        raise Unauthenticated
+    return given.username, given.password
 
 
 def public(view: View) -> View:

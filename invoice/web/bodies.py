@@ -7,7 +7,7 @@ encodings, NUL, lone surrogates, duplicate names, NaN, and nesting that no hones
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from flask import Request
@@ -51,7 +51,7 @@ def _parse(raw: bytes) -> Any:
         _refuse(f"The body is nested deeper than {MAX_DEPTH}.")
     try:
         return json.loads(
-            text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+            text, parse_float=_number, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
         )
     except ValueError:
         _refuse("The body must be valid JSON.")
@@ -81,6 +81,14 @@ def _scan(text: str) -> tuple[str, int]:
         elif sign in "]}":
             depth -= 1
     return "".join(signs), deepest
+
+
+def _number(text: str) -> Decimal:
+    """Return a number with a point or an exponent; one beyond all measure is not a number, and its field says so."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def _check(value: Any, name: str) -> None:

@@ -11,9 +11,9 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, jsonify, render_template, request
+from flask import Flask, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from invoice.errors import (
     Conflict,
@@ -32,8 +32,11 @@ _FOR_PROGRAMS = ("/api/", "/hooks/", "/healthz", "/readyz")
 # Addresses under /api/ that people's browsers open.
 _FOR_PEOPLE = ("/api/recurring/process/", "/api/recurring/return/")
 
+# Where the last part of the address is a link that we gave out.
+_LINKS = ("/s/", "/manage/", *_FOR_PEOPLE)
+
 # HTTP status -> the message page that tells it to a person
-_PAGES = {404: "not_found", 405: "method", 413: "too_large", 400: "bad_request", 503: "unavailable"}
+_PAGES = {403: "bad_request", 404: "not_found", 405: "method", 413: "too_large", 400: "bad_request", 503: "unavailable"}
 
 # error -> (HTTP status, whether the contract tells it as a bare string)
 STATUSES: dict[type[InvoiceError], tuple[int, bool]] = {
@@ -51,6 +54,7 @@ STATUSES: dict[type[InvoiceError], tuple[int, bool]] = {
 def register(app: Flask) -> None:
     """Take over every error of the application."""
     app.register_error_handler(InvoiceError, _tell_ours)
+    app.register_error_handler(SecurityError, _tell_stranger)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_nothing)
 
@@ -65,7 +69,7 @@ def _tell_ours(error: InvoiceError) -> ResponseReturnValue:
     if status >= 500:
         logger.error("%s: %s", type(error).__name__, error.message)
     if _is_for_people():
-        return page(_PAGES.get(status, "error"), status)
+        return page(_kind(status), status)
     answer = jsonify(error.message if is_bare else _object(error))
     if isinstance(error, Unauthenticated):
         answer.headers["WWW-Authenticate"] = 'Basic realm="Mobile Invoice", charset="UTF-8"'
@@ -85,12 +89,25 @@ def _tell_http(error: HTTPException) -> ResponseReturnValue:
     if status < 400:
         return error
     if _is_for_people():
-        return page(_PAGES.get(status, "error"), status)
-    reply = jsonify({"message": error.description or HTTPStatus(status).phrase})
+        reply = make_response(page(_kind(status), status))
+    else:
+        reply = make_response({"message": error.description or HTTPStatus(status).phrase}, status)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):
             reply.headers[name] = value
-    return reply, status
+    return reply
+
+
+def _tell_stranger(error: SecurityError) -> ResponseReturnValue:
+    """Answer who called us by another name, without a page: no link of ours can be built for that name."""
+    return jsonify({"message": error.description}), 400
+
+
+def _kind(status: int) -> str:
+    """Return the message page of an HTTP status at this address."""
+    if status == 404 and request.path.startswith(_LINKS):
+        return "unknown_link"
+    return _PAGES.get(status, "error")
 
 
 def _tell_nothing(error: Exception) -> ResponseReturnValue:

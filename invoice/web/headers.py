@@ -6,6 +6,7 @@ import re
 import uuid
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import BadRequest
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -29,6 +30,10 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
     def name_request() -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        try:
+            _ = request.args
+        except UnicodeDecodeError as error:
+            raise BadRequest("The query must be UTF-8.") from error
 
     @app.after_request
     def add_headers(response: Response) -> Response:

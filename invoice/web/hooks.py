@@ -13,7 +13,7 @@ from invoice.web.services import payments, public_url, services, sms
 blueprint = Blueprint("hooks", __name__, url_prefix="/hooks")
 
 
-@blueprint.post("/vipps/<registration>")
+@blueprint.post("/vipps/<token:registration>")
 @public
 def vipps(registration: str) -> ResponseReturnValue:
     """Take a webhook that is signed with the registration's secret; 200 also for what we do not know yet."""

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from invoice.errors import Conflict, Invalid
+from invoice.errors import Conflict, Invalid, NotFound
 from invoice.money import to_major
 from invoice.phone import is_doubtful
 from invoice.services import views
@@ -31,7 +31,7 @@ _PAGE = 500
 _FROM = {10: "%Y-%m-%d", 16: "%Y-%m-%dT%H:%M"}
 _FROM_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
-_NUMBER = re.compile(r"[0-9]{1,10}")
+_NUMBER = re.compile(r"[0-9]{1,100}")
 
 
 @blueprint.before_request
@@ -78,12 +78,16 @@ def list_subscriptions(partner_id: int, payment_type_id: str, since: str) -> Res
 def cancel(identifier: str) -> ResponseReturnValue:
     """Cancel by subscription id or member id: 200 once accepted."""
     if not _IDENTIFIER.fullmatch(identifier):
-        raise Invalid(message="Invalid subscription identifier")
-    number = int(identifier) if _NUMBER.fullmatch(identifier) else None
-    if number is not None and not 1 <= number <= MAX_ID:
         return jsonify("Invalid subscription identifier"), 400
+    is_number = _NUMBER.fullmatch(identifier) is not None
+    number = int(identifier) if is_number and 1 <= int(identifier) <= MAX_ID else None
     try:
         services().subscriptions.cancel_for(current_partner(), number, identifier)
+    except NotFound:
+        if is_number and number is None:
+            # Neither a number that a subscription can have nor a member's id.
+            return jsonify("Invalid subscription identifier"), 400
+        raise
     except Conflict as error:
         # The contract tells this as a 400.
         return jsonify(error.message), 400
@@ -104,7 +108,7 @@ def _after() -> int:
     given = request.args.getlist("after")
     if not given:
         return 0
-    if len(given) > 1 or not _NUMBER.fullmatch(given[0]) or int(given[0]) > MAX_ID:
+    if len(given) > 1 or not _NUMBER.fullmatch(given[0]) or len(given[0]) > 10 or int(given[0]) > MAX_ID:
         raise Invalid({"after": ["after must be the nextAfter of the page before."]})
     return int(given[0])
 

@@ -12,7 +12,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Forbidden
 
-from invoice.errors import Conflict, NotFound
+from invoice.errors import Conflict
 from invoice.services import views
 from invoice.services.views import Offer
 from invoice.web.auth import public
@@ -33,20 +33,14 @@ def refuse_other_sites() -> None:
         raise Forbidden("This form belongs to another site.")
 
 
-@blueprint.errorhandler(NotFound)
-def tell_unknown_link(_: NotFound) -> ResponseReturnValue:
-    """Unknown, foreign and mistyped links look alike."""
-    return page("unknown_link", 404)
-
-
-@blueprint.get("/s/<token>")
+@blueprint.get("/s/<token:token>")
 @public
 def show_offer(token: str) -> ResponseReturnValue:
     """Show the offer behind a texted link."""
     return _offer_page(views.offer(token), token)
 
 
-@blueprint.post("/s/<token>")
+@blueprint.post("/s/<token:token>")
 @public
 def open_consent(token: str) -> ResponseReturnValue:
     """Lead the person who pressed the button to Vipps."""
@@ -58,7 +52,7 @@ def open_consent(token: str) -> ResponseReturnValue:
     return redirect(url_for("pages.show_offer", token=token, notice=opened.notice), 303)
 
 
-@blueprint.get("/api/recurring/process/<int(max=2147483647):partner_id>/<token>")
+@blueprint.get("/api/recurring/process/<int(max=2147483647):partner_id>/<token:token>")
 @public
 def process(partner_id: int, token: str) -> ResponseReturnValue:
     """Lead to Vipps at once while the draft made at the request is fresh; otherwise show the offer."""
@@ -68,7 +62,7 @@ def process(partner_id: int, token: str) -> ResponseReturnValue:
     return _offer_page(offer, token)
 
 
-@blueprint.get("/api/recurring/return/<int(max=2147483647):partner_id>/<return_id>")
+@blueprint.get("/api/recurring/return/<int(max=2147483647):partner_id>/<token:return_id>")
 @public
 def come_back(partner_id: int, return_id: str) -> ResponseReturnValue:
     """Tell the person who comes back from Vipps how it stands: waiting until the truth is known, then the truth."""
@@ -85,7 +79,7 @@ def come_back(partner_id: int, return_id: str) -> ResponseReturnValue:
     )
 
 
-@blueprint.post("/api/recurring/return/<int(max=2147483647):partner_id>/<return_id>")
+@blueprint.post("/api/recurring/return/<int(max=2147483647):partner_id>/<token:return_id>")
 @public
 def ring(partner_id: int, return_id: str) -> ResponseReturnValue:
     """Look at Vipps for the person who waits, and say whether there is news. A forged call only makes us look."""
@@ -96,7 +90,7 @@ def ring(partner_id: int, return_id: str) -> ResponseReturnValue:
     return {"state": "waiting" if outcome.state == "waiting" else "done"}
 
 
-@blueprint.get("/manage/<token>")
+@blueprint.get("/manage/<token:token>")
 @public
 def manage(token: str) -> ResponseReturnValue:
     """Show the subscription to the person who pays for it."""
@@ -108,7 +102,7 @@ def manage(token: str) -> ResponseReturnValue:
     return render_template("pages/manage.html", sub=sub, stop_url=stop_url)
 
 
-@blueprint.get("/manage/<token>/stop")
+@blueprint.get("/manage/<token:token>/stop")
 @public
 def ask_to_stop(token: str) -> ResponseReturnValue:
     """Say what stopping means, with one button."""
@@ -119,7 +113,7 @@ def ask_to_stop(token: str) -> ResponseReturnValue:
     return render_template("pages/stop.html", sub=sub, form_action=request.path, back_url=back_url)
 
 
-@blueprint.post("/manage/<token>/stop")
+@blueprint.post("/manage/<token:token>/stop")
 @public
 def stop(token: str) -> ResponseReturnValue:
     """Stop the subscription; one that is over already stays so."""

@@ -6,9 +6,12 @@ import pytest
 
 from invoice.errors import ProviderDenied, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import ChargeStatus
+from invoice.services import refunds
 from invoice.services.jobs import Jobs, Services
+from invoice.store import queries
+from invoice.store.db import transaction
 from tests.conftest import StandingClock
-from tests.factories import a_partner, a_wish, charges, event_types, settle
+from tests.factories import a_partner, a_wish, an_active_subscription, charges, event_types, settle
 from tests.fakes import FakePayments
 
 
@@ -62,19 +65,38 @@ def test_a_kill_in_the_refund_gives_back_once(
     assert charges(number)[0].refunded == 9900
 
 
-def test_a_refund_that_is_unknown_for_a_day_is_left_to_an_operator(
+def test_all_the_money_goes_back_after_an_outage_of_any_length(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = accepted_after_the_cancel(services, payments)
+    payments.faults.before("refund", *[ProviderUncertain("timeout")] * 100)
+
+    for _ in range(110):
+        settle(jobs)
+        time.move(hours=1)
+
+    assert payments.charge(charges(number)[0].name).refunded == 9900
+    assert len(payments.refunds) == 1
+
+
+def test_a_part_that_is_unknown_for_a_day_is_left_to_an_operator(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, caplog: pytest.LogCaptureFixture
 ):
-    accepted_after_the_cancel(services, payments)
+    a_partner()
+    number = an_active_subscription(services, payments)
+    with transaction():
+        subscription = queries.lock_subscription(number)
+        charge = queries.charges_of(number)[0]
+        refunds.request(subscription, charge, 100, "goodwill")
     payments.faults.before("refund", *[ProviderUncertain("timeout")] * 300)
-    for _ in range(60):
+    for _ in range(30):
         settle(jobs)
-        time.move(minutes=30)
+        time.move(hours=1)
     sent_within_a_day = payments.calls.count("refund")
 
-    for _ in range(60):
+    for _ in range(30):
         settle(jobs)
-        time.move(minutes=30)
+        time.move(hours=1)
 
     assert payments.calls.count("refund") == sent_within_a_day
     assert "an operator decides" in caplog.text

@@ -24,7 +24,7 @@ class Operation(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
-    subject_id: Mapped[int]  # a row of the table that the kind speaks of; 0 where the request says it all
+    subject_id: Mapped[int]  # a row of the table that the kind speaks of; for a batch, how many charges it holds
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
     name: Mapped[str] = mapped_column(String(80))  # ours, for logs and for asking the provider
     key: Mapped[str] = mapped_column(String(36))  # the idempotency key: one key, one body, for ever
@@ -42,10 +42,11 @@ class Operation(Base):
 
 
 class JobRun(Base):
-    """When a recurring job last ran; the row "engine" is the worker's heartbeat."""
+    """When a job that runs at intervals is to run again; the row "engine" is the worker's heartbeat."""
 
     __tablename__ = "job_runs"
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    finished_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    next_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures: Mapped[int] = mapped_column(default=0)  # in a row

@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 08:49:34.960819+00:00
+Create Date: 2026-11-21 09:23:28.712252+00:00
 """
 
 import sqlalchemy as sa
@@ -35,7 +35,8 @@ def upgrade() -> None:
 
     op.create_table('job_runs',
     sa.Column('name', sa.String(length=40), nullable=False),
-    sa.Column('finished_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('next_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('failures', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_job_runs'))
     )

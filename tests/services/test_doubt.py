@@ -1,0 +1,294 @@
+"""What Vipps does not show yet, says late, or says oddly: money is neither taken twice nor kept nor lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+
+from invoice.errors import ProviderUnavailable, ProviderUncertain
+from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
+from invoice.services.jobs import Jobs, Services
+from invoice.store.db import db, transaction
+from invoice.store.models import Charge, Partner
+from tests.conftest import StandingClock
+from tests.factories import (
+    a_partner,
+    a_wish,
+    an_active_subscription,
+    charges,
+    event_types,
+    newest_agreement,
+    settle,
+    subscription,
+)
+from tests.fakes import FakePayments
+
+
+def pass_time(jobs: Jobs, time: StandingClock, *, hours: int, step: int = 1) -> None:
+    for _ in range(0, hours, step):
+        time.move(hours=step)
+        settle(jobs)
+
+
+def the_name(number: int, period: int) -> str:
+    return f"{subscription(number).ulid}-p{period:04d}-a0"
+
+
+def test_an_initial_charge_that_shows_late_is_never_made_by_us(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.hidden.add(the_name(number, 0))
+    payments.accept("agr_1")
+    services.consents.refresh(newest_agreement(number).id)
+    pass_time(jobs, time, hours=30)
+    assert payments.batches == []
+
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=2)
+
+    assert [(c.period, c.status, c.captured) for c in charges(number)] == [(0, ChargeStatus.CHARGED, 9900)]
+
+
+def test_money_taken_for_a_charge_that_we_gave_up_after_a_cancel_is_given_back(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    payments.faults.after("create", ProviderUncertain("timeout"))
+    time.move(days=27)
+    settle(jobs)
+    services.subscriptions.cancel(number)
+    payments.faults.before("stop", *[ProviderUnavailable("down")] * 400)
+    pass_time(jobs, time, hours=80)
+    payments.settle_charge(name, ChargeStatus.CHARGED)
+    payments.hidden.clear()
+
+    payments.faults = type(payments.faults)()
+    pass_time(jobs, time, hours=6)
+
+    assert payments.charge(name).refunded == 9900
+    assert charges(number)[-1].status == ChargeStatus.REFUNDED
+    assert subscription(number).status == SubscriptionStatus.CANCELLED
+
+
+def test_a_name_in_use_that_does_not_show_yet_is_waited_for(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    payments.faults.after("create", ProviderUncertain("timeout"))
+    time.move(days=27)
+    settle(jobs)
+    time.move(minutes=4)
+    settle(jobs)
+    assert charges(number)[-1].status == ChargeStatus.SUBMITTING
+
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=1)
+
+    assert charges(number)[-1].status == ChargeStatus.SUBMITTED
+
+
+def test_a_charge_that_we_set_aside_and_that_is_paid_all_the_same_counts(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    payments.faults.after("create", ProviderUncertain("timeout"))
+    time.move(days=27)
+    pass_time(jobs, time, hours=5)
+    assert charges(number)[-1].status == ChargeStatus.REFUSED
+    payments.hidden.clear()
+    payments.settle_charge(name, ChargeStatus.CHARGED)
+
+    ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+    settle(jobs)
+
+    assert (charges(number)[-1].status, charges(number)[-1].captured) == (ChargeStatus.CHARGED, 9900)
+
+
+def test_money_that_comes_after_the_last_retry_is_seen_by_its_webhook(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+    name = charges(number)[-1].name
+    payments.settle_charge(name, ChargeStatus.FAILED)
+    pass_time(jobs, time, hours=240, step=12)
+    payments.settle_charge(name, ChargeStatus.CHARGED)
+
+    ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+    settle(jobs)
+
+    assert charges(number)[1].status == ChargeStatus.CHARGED
+    assert event_types(number).count("charge.charged") == 2
+
+
+def test_an_operation_that_fails_by_our_own_fault_keeps_no_cancel_from_vipps(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    numbers = [an_active_subscription(services, payments) for _ in range(5)]
+    payments.faults.before("stop", RuntimeError("a bug"))
+    for number in numbers:
+        services.subscriptions.cancel(number)
+
+    settle(jobs)
+
+    states = [subscription(number).status for number in numbers]
+    assert states.count(SubscriptionStatus.CANCELLED) == 4
+    time.move(minutes=5)
+    settle(jobs)
+    assert subscription(numbers[0]).status == SubscriptionStatus.CANCELLED
+
+
+def test_an_active_agreement_without_a_start_is_active(services: Services, payments: FakePayments):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.accept("agr_1")
+    payments.shows_start = False
+
+    services.consents.refresh(newest_agreement(number).id)
+
+    assert subscription(number).status == SubscriptionStatus.ACTIVE
+    assert subscription(number).anchor_on == date(2026, 11, 10)
+
+
+def test_a_cancel_is_not_done_before_the_initial_money_is_found(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    services.subscriptions.cancel(number)
+    payments.accept("agr_1")
+    payments.hidden.add(the_name(number, 0))
+    time.move(minutes=1)
+    settle(jobs)
+    assert subscription(number).status == SubscriptionStatus.CANCELLING
+
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=2)
+
+    assert subscription(number).status == SubscriptionStatus.CANCELLED
+    assert payments.charge(the_name(number, 0)).refunded == 9900
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_what_could_not_be_sent_for_weeks_falls_due_one_at_a_time(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, suspended: bool
+):
+    from invoice.lifecycle import Interval  # noqa: PLC0415
+
+    partner = a_partner()
+    number = an_active_subscription(services, payments, interval=Interval.WEEK)
+    _suspend(partner.id, time if suspended else None)
+    if not suspended:
+        payments.faults.before("create", *[ProviderUnavailable("down")] * 28)
+    pass_time(jobs, time, hours=24 * 28, step=24)
+    _suspend(partner.id, None)
+    payments.faults = type(payments.faults)()
+
+    for _ in range(40):
+        pass_time(jobs, time, hours=24, step=24)
+        for charge in charges(number):
+            if charge.status == ChargeStatus.SUBMITTED and charge.due_on <= time.at.date():
+                payments.settle_charge(charge.name, ChargeStatus.CHARGED)
+                _ring_charge(services, charge.name)
+
+    paid = [(c.period, c.due_on) for c in charges(number) if c.captured]
+    assert [period for period, _ in paid] == list(range(len(paid)))
+    assert len(paid) >= 9
+    assert min(later - before for before, later in pairwise(sorted(due for _, due in paid))) >= timedelta(days=3)
+
+
+def _suspend(partner_id: int, time: StandingClock | None) -> None:
+    with transaction():
+        db.session.get_one(Partner, partner_id).suspended_at = time.at if time else None
+
+
+def _ring_charge(services: Services, name: str) -> None:
+    ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+
+
+def test_a_batch_that_is_turned_down_whole_is_halved_until_only_the_bad_one_is_left(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    numbers = [an_active_subscription(services, payments) for _ in range(5)]
+    payments.spoils_batches.add(the_name(numbers[3], 1))
+    time.move(days=27)
+
+    pass_time(jobs, time, hours=2)
+
+    states = [charges(number)[-1].status for number in numbers]
+    assert states.count(ChargeStatus.SUBMITTED) == 4
+    assert states[3] == ChargeStatus.REFUSED
+
+
+def test_a_bell_that_rings_during_a_look_is_not_lost(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+
+    def stopped_in_the_app() -> None:
+        payments.end("agr_1")
+        ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": None}
+        services.inbox.take_webhook(json.dumps(ring).encode())
+
+    payments.during_look = stopped_in_the_app
+    time.move(hours=24)
+    settle(jobs)
+
+    assert subscription(number).status == SubscriptionStatus.STOPPED
+
+
+def test_a_charge_that_was_set_aside_does_not_stop_the_periods_after_it(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+    with transaction():
+        db.session.get_one(Charge, charges(number)[-1].id).check_at = None  # as a quarantined one stands there
+    time.move(days=60)  # nothing ran: the next periods are late
+
+    pass_time(jobs, time, hours=72, step=12)
+
+    assert [c.period for c in charges(number)][:3] == [0, 1, 2]
+    assert charges(number)[2].status in (ChargeStatus.SUBMITTED, ChargeStatus.PLANNED)
+
+
+def test_a_press_that_comes_while_another_drafts_starts_no_second_draft(
+    services: Services, payments: FakePayments, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    token = subscription(number).link_token
+    services.consents.open(token)
+    time.move(minutes=1)
+    seen = []
+
+    def a_second_press() -> None:
+        payments.end("agr_1", AgreementStatus.EXPIRED)
+        seen.append(services.consents.open(token))
+
+    payments.during_look = a_second_press  # while the first press looks whether its draft still lives
+
+    first = services.consents.open(token)
+
+    assert payments.calls.count("draft") == 2
+    assert {first.url, seen[0].url} == {"https://api.vipps.no/landing/agr_2"}
