@@ -175,7 +175,11 @@ def wire() -> Iterator[Callable[..., Wire]]:
 
 def says(raw: bytes) -> Script:
     """Send these bytes and hang up."""
-    return lambda connection, over: connection.sendall(raw)
+
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(raw)
+
+    return script
 
 
 def falls_silent(after: bytes = b"") -> Script:

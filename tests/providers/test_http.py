@@ -6,7 +6,7 @@ import gzip
 import json
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -130,6 +130,12 @@ def test_a_connection_that_was_never_made_is_unavailable(reason: Exception) -> N
     assert isinstance(outcome, ProviderUnavailable)
 
 
+def test_a_connection_that_took_too_long_to_make_is_unavailable() -> None:
+    outcome = outcome_of(requests.ConnectTimeout(), "Vipps")
+
+    assert isinstance(outcome, ProviderUnavailable)
+
+
 @pytest.mark.parametrize("error", [requests.ConnectionError(), requests.ConnectionError("reset"), requests.Timeout()])
 def test_a_failure_that_says_nothing_of_the_connection_is_uncertain(error: Exception) -> None:
     outcome = outcome_of(error, "Vipps")
@@ -219,6 +225,8 @@ def test_a_broken_wire_is_uncertain(wire: MakeWire, script: object, name: str) -
         (502, "<html><h1>502 Bad Gateway</h1></html>"),
         (503, ""),
         (504, ""),
+        (408, '{"detail": "Request Timeout"}'),
+        (425, ""),
         (200, "<!doctype html><title>Sign in to the network</title>"),
         (200, '{"id": "agr_1"'),
         (200, "{'id': 1}"),
@@ -279,7 +287,7 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(wire: MakeWire, head: 
 
 
 @pytest.fixture(scope="module")
-def unvouched_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+def unvouched_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """A server's side of TLS with a certificate that it signed itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
@@ -298,7 +306,7 @@ def unvouched_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLC
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
-    yield context
+    return context
 
 
 def test_a_server_that_nobody_vouches_for_is_told_nothing(wire: MakeWire, unvouched_tls: ssl.SSLContext) -> None:

@@ -771,6 +771,13 @@ def test_an_agreement_without_charges_has_an_empty_list(vipps: VippsClient, fake
     assert charges == []
 
 
+def test_a_list_without_end_is_given_up(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    fake_vipps.on("GET", CHARGES, [], Continuation_Token="again")
+
+    with pytest.raises(ProviderUncertain):
+        vipps.list_charges("agr_1")
+
+
 def test_a_page_that_fails_fails_the_list(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
     fake_vipps.on("GET", CHARGES, [a_charge()], Continuation_Token="page-2")
     fake_vipps.on("GET", CHARGES, None, 500)

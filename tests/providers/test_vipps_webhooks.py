@@ -251,13 +251,6 @@ def test_a_webhook_about_a_charge_is_read() -> None:
     assert ring == Ring("agr_1", None, "name-1")
 
 
-@pytest.mark.parametrize("event", EVENTS)
-def test_only_a_refund_is_a_refund(event: str) -> None:
-    ring = Webhooks().read_webhook(json.dumps({"agreementId": "agr_1", "eventType": event}).encode())
-
-    assert ring.is_refund is (event == "recurring.charge-refunded.v1")
-
-
 def test_a_webhook_of_an_unknown_kind_still_tells_where_to_look() -> None:
     ring = Webhooks().read_webhook(b'{"agreementId": "agr_1", "eventType": "recurring.of-next-year.v1", "x": [1]}')
 

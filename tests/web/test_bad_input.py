@@ -87,9 +87,10 @@ def test_the_answer_does_not_repeat_what_was_sent(client: FlaskClient):
     assert "script" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
+def test_another_content_type_is_refused_with_415(client: FlaskClient):
+    a_partner()
+    before = everything()
+    types = [
         None,
         "",
         "text/plain",
@@ -102,16 +103,11 @@ def test_the_answer_does_not_repeat_what_was_sent(client: FlaskClient):
         "application/problem+json",
         "application",
         "json",
-    ],
-)
-def test_another_content_type_is_refused_with_415(client: FlaskClient, content_type: str | None):
-    a_partner()
-    before = everything()
+    ]
 
-    answer = post(client, body(), content_type)
+    answers = {t: post(client, body(), t) for t in types}
 
-    assert answer.status_code == 415
-    assert answer.is_json
+    assert {t: (a.status_code, a.text) for t, a in answers.items() if a.status_code != 415 or not a.is_json} == {}
     assert everything() == before
 
 
@@ -196,18 +192,18 @@ def test_another_partners_secret_opens_nothing(client: FlaskClient):
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("other", [20000, "20000", 30000, 1, 2147483647])
 def test_another_partners_id_in_the_body_is_forbidden_whether_it_exists_or_not(
-    client: FlaskClient, payments: FakePayments, other: int | str
+    client: FlaskClient, payments: FakePayments
 ):
     a_partner()
     a_partner(20000)
     before = everything()
 
-    answer = post(client, body(partnerId=other))
+    answers = [post(client, body(partnerId=other)) for other in (20000, "20000", 30000, 1, 2147483647)]
 
-    assert answer.status_code == 403
-    assert "partnerId" in answer.json["message"]
+    assert {a.status_code for a in answers} == {403}
+    assert len({a.data for a in answers}) == 1
+    assert "partnerId" in answers[0].json["message"]
     assert everything() == before
     assert payments.calls == []
 
@@ -312,16 +308,13 @@ def test_every_trap_in_a_path_or_query_is_a_plain_4xx_and_changes_nothing(
     assert not problems, f"{len(problems)} of {len(_TRAPS)}:\n" + "\n".join(problems)
 
 
-@pytest.mark.parametrize(
-    "raw", ["/s/\xff", "/s/\xc3", "/manage/\xed\xa0\x80", "/api/recurring/cancel/\xff\xfe", "/\x00"]
-)
-def test_raw_bytes_in_a_path_are_a_plain_4xx(client: FlaskClient, raw: str):
+def test_raw_bytes_in_a_path_are_a_plain_4xx(client: FlaskClient):
     a_partner()
+    paths = ["/s/\xff", "/s/\xc3", "/manage/\xed\xa0\x80", "/api/recurring/cancel/\xff\xfe", "/\x00"]
 
-    answer = client.delete("/", environ_overrides={"PATH_INFO": raw}, headers=basic())
+    answers = {raw: client.delete("/", environ_overrides={"PATH_INFO": raw}, headers=basic()) for raw in paths}
 
-    assert 400 <= answer.status_code < 500
-    assert not what_is_wrong_with(answer)
+    assert {raw: a.status_code for raw, a in answers.items() if not 400 <= a.status_code < 500} == {}
 
 
 def test_no_method_that_a_route_does_not_list_is_taken(client: FlaskClient, services: Services, payments: FakePayments):
@@ -356,27 +349,27 @@ def test_no_method_that_a_route_does_not_list_is_taken(client: FlaskClient, serv
     assert payments.calls == calls
 
 
-@pytest.mark.parametrize("path", [SUBSCRIBE, "/s/x", "/hooks/vipps/x", "/api/recurring/cancel/1"])
-def test_options_tells_the_methods_and_does_nothing(client: FlaskClient, path: str):
+def test_options_tells_the_methods_and_does_nothing(client: FlaskClient):
     a_partner()
     before = everything()
 
-    answer = client.options(path)
+    answers = [client.options(path) for path in (SUBSCRIBE, "/s/x", "/hooks/vipps/x", "/api/recurring/cancel/1")]
 
-    assert answer.status_code == 200
-    assert "OPTIONS" in answer.headers["Allow"]
-    assert answer.data == b""
+    assert {a.status_code for a in answers} == {200}
+    assert all("OPTIONS" in a.headers["Allow"] and a.data == b"" for a in answers)
     assert everything() == before
 
 
-@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
-def test_a_header_does_not_change_the_method(client: FlaskClient, services: Services, header: str):
+def test_a_header_does_not_change_the_method(client: FlaskClient, services: Services):
     services.subscriptions.request(a_partner(), a_wish())
     before = everything()
 
-    answer = client.post("/api/recurring/cancel/1", headers={**basic(), header: "DELETE"})
+    answers = [
+        client.post("/api/recurring/cancel/1", headers={**basic(), header: "DELETE"})
+        for header in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+    ]
 
-    assert answer.status_code == 405
+    assert [a.status_code for a in answers] == [405] * 3
     assert everything() == before
 
 
@@ -391,15 +384,15 @@ _HOSTS = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/healthz", SUBSCRIBE, "/s/x", "/manage/x", "/hooks/vipps/x", "/no-such-page"])
-def test_a_request_for_another_host_is_refused_on_every_face(client: FlaskClient, path: str):
+def test_a_request_for_another_host_is_refused_on_every_face(client: FlaskClient):
     a_partner()
     problems = []
 
-    for host in _HOSTS:
-        answer = client.get(path, environ_overrides={"HTTP_HOST": host}, headers=basic())
-        if answer.status_code != 400 or what_is_wrong_with(answer):
-            problems.append(f"{host!r}: {answer.status_code} {answer.text[:100]}")
+    for path in ("/healthz", SUBSCRIBE, "/s/x", "/manage/x", "/hooks/vipps/x", "/no-such-page"):
+        for host in _HOSTS:
+            answer = client.get(path, environ_overrides={"HTTP_HOST": host}, headers=basic())
+            if answer.status_code != 400 or what_is_wrong_with(answer):
+                problems.append(f"{host!r} at {path}: {answer.status_code} {answer.text[:100]}")
 
     assert not problems, "\n".join(problems)
 

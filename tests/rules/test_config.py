@@ -1,0 +1,241 @@
+"""Settings: all that is wrong is told at once, and no secret with it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from invoice.config import Settings, environ
+from invoice.errors import ConfigError
+from tests.conftest import environ_for
+
+BASE = environ_for("sqlite:///x.sqlite3")
+SECRETS = (
+    "INVOICE_SECRET_KEY",
+    "VIPPS_CLIENT_ID",
+    "VIPPS_CLIENT_SECRET",
+    "VIPPS_SUBSCRIPTION_KEY",
+    "TWILIO_AUTH_TOKEN",
+)
+REQUIRED = (
+    *("INVOICE_PUBLIC_URL", "INVOICE_SECRET_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "VIPPS_BASE_URL"),
+    *("VIPPS_CLIENT_ID", "VIPPS_CLIENT_SECRET", "VIPPS_MERCHANT_SERIAL_NUMBER", "VIPPS_SUBSCRIPTION_KEY"),
+)
+
+
+def settings_with(**changes: str) -> Settings:
+    return Settings.from_environ({**BASE, **changes})
+
+
+def complaint_about(**changes: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings_with(**changes)
+    return caught.value.message
+
+
+def test_settings_are_read() -> None:
+    settings = settings_with(INVOICE_LEAD_DAYS="7", INVOICE_ENGINE="distributed")
+
+    assert settings.invoice_public_url == "https://pay.example.com"
+    assert settings.invoice_lead_days == 7
+    assert settings.invoice_engine == "distributed"
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    settings = Settings.from_environ({name: BASE[name] for name in REQUIRED})
+
+    assert settings.invoice_database_url == "sqlite:///invoice.sqlite3"
+    assert (settings.invoice_lead_days, settings.invoice_retry_days, settings.invoice_link_days) == (3, 5, 14)
+    assert settings.twilio_base_url == ""
+    assert "vipps.dk" in settings.landing_domains
+
+
+@pytest.mark.parametrize(
+    ("database", "engine"),
+    [("sqlite:///x.sqlite3", "inline"), ("postgresql+psycopg://u:p@h/d", "distributed")],
+)
+def test_the_engine_follows_the_database(database: str, engine: str) -> None:
+    assert settings_with(INVOICE_DATABASE_URL=database).invoice_engine == engine
+
+
+def test_other_variables_of_the_machine_do_not_matter() -> None:
+    assert settings_with(PATH="/bin", INVOICE_OF_NEXT_YEAR="1") == settings_with()
+
+
+@pytest.mark.parametrize("name", ["INVOICE_PUBLIC_URL", "VIPPS_BASE_URL", "TWILIO_BASE_URL"])
+def test_an_address_loses_its_last_slash(name: str) -> None:
+    settings = settings_with(**{name: "https://there.example.com/"})
+
+    assert getattr(settings, name.lower()) == "https://there.example.com"
+
+
+def test_settings_do_not_change() -> None:
+    settings = settings_with()
+
+    with pytest.raises(FrozenInstanceError):
+        settings.invoice_lead_days = 5  # type: ignore[misc]
+
+
+# What is wrong
+
+WRONG = {
+    "INVOICE_DATABASE_URL": "mysql://me:canary-1@there/x",
+    "INVOICE_PUBLIC_URL": "http://pay.example.com/canary-2",
+    "INVOICE_SECRET_KEY": "canary-3-too-short",
+    "INVOICE_ENGINE": "canary-4",
+    "INVOICE_LEAD_DAYS": "canary-5",
+    "INVOICE_RETRY_DAYS": "15",
+    "INVOICE_LINK_DAYS": "0",
+    "VIPPS_BASE_URL": "ftp://canary-6.example.com",
+    "VIPPS_CLIENT_ID": "",
+    "VIPPS_CLIENT_SECRET": "",
+    "VIPPS_SUBSCRIPTION_KEY": "",
+    "VIPPS_MERCHANT_SERIAL_NUMBER": "canary-7",
+    "VIPPS_LANDING_DOMAINS": "canary-8,,x",
+    "TWILIO_BASE_URL": "canary-9",
+    "TWILIO_ACCOUNT_SID": "canary-10",
+    "TWILIO_AUTH_TOKEN": "",
+}
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    message = complaint_about(**WRONG)
+
+    first, *lines = message.splitlines()
+    assert first == "These settings are missing or wrong:"
+    assert [line.split(":")[0].strip() for line in lines] == sorted(WRONG)
+
+
+def test_no_complaint_repeats_a_value() -> None:
+    assert "canary" not in complaint_about(**WRONG)
+
+
+def test_no_complaint_carries_the_values_behind_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with(**WRONG)
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_everything_that_is_missing_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_environ({})
+
+    lines = caught.value.message.splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in lines] == sorted(REQUIRED)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_wrong_setting_is_told_alone(name: str) -> None:
+    lines = complaint_about(**{name: WRONG[name]}).splitlines()[1:]
+
+    assert [line.split(":")[0].strip() for line in lines] == [name]
+
+
+@pytest.mark.parametrize("name", ["INVOICE_PUBLIC_URL", "VIPPS_BASE_URL", "TWILIO_BASE_URL"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "pay.example.com",
+        "//pay.example.com",
+        "ftp://pay.example.com",
+        "http://pay.example.com",
+        "https://",
+        "https://pay.example.com/path",
+        "https://pay.example.com?a=b",
+        "https://pay.example.com#part",
+        "https://me:secret@pay.example.com",
+        "https://[pay.example.com",
+        "https://pay.example.com:port",
+        "https://pay.example.com:99999",
+        "https://pay.example.com\n",
+        "https://pay.example.com\r",
+        " https://pay.example.com",
+        "https://pay example.com",
+    ],
+)
+def test_what_is_no_plain_address_is_wrong(name: str, address: str) -> None:
+    message = complaint_about(**{name: address})
+
+    assert name in message
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:5000", "http://127.0.0.1:5000", "http://[::1]:5000", "https://pay.example.com:8443"]
+)
+def test_this_machine_and_other_ports_are_addresses(address: str) -> None:
+    assert settings_with(INVOICE_PUBLIC_URL=address).invoice_public_url == address
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("INVOICE_LEAD_DAYS", ("0", "15", "-1", "1.5", "", "three")),
+        ("INVOICE_RETRY_DAYS", ("-1", "15")),
+        ("INVOICE_LINK_DAYS", ("0", "91")),
+        ("VIPPS_MERCHANT_SERIAL_NUMBER", ("123", "12345678901", "12345\n", "\u0661\u0662\u0663\u0664")),
+        ("TWILIO_ACCOUNT_SID", ("AC" + "0" * 31, "AC" + "0" * 32 + "\n", "SK" + "0" * 32)),
+        ("INVOICE_SECRET_KEY", ("", "x" * 31)),
+    ],
+)
+def test_a_value_outside_its_range_is_wrong(name: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        assert name in complaint_about(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("INVOICE_LEAD_DAYS", ("1", "14")), ("INVOICE_RETRY_DAYS", ("0", "14")), ("INVOICE_LINK_DAYS", ("1", "90"))],
+)
+def test_a_value_at_the_edge_of_its_range_is_right(name: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        assert getattr(settings_with(**{name: value}), name.lower()) == int(value)
+
+
+# Secrets
+
+
+def test_settings_show_no_secret_when_they_are_printed() -> None:
+    secrets = {name: f"canary-{name.lower()}-that-is-long-enough" for name in SECRETS}
+    settings = settings_with(
+        **secrets,
+        INVOICE_DATABASE_URL="postgresql+psycopg://me:canary@there/x",
+        TWILIO_ACCOUNT_SID="AC" + "canary00" * 4,
+    )
+
+    assert "canary" not in repr(settings)
+    assert "canary" not in str(settings)
+
+
+# What others derive from them
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "trusted"),
+    [
+        ("https://pay.example.com", "pay.example.com", ["pay.example.com"]),
+        ("https://pay.example.com:8443", "pay.example.com:8443", ["pay.example.com"]),
+        ("http://127.0.0.1:5000", "127.0.0.1:5000", ["localhost", "127.0.0.1"]),
+    ],
+)
+def test_the_hosts_that_a_request_may_name_follow_the_public_address(
+    address: str, host: str, trusted: list[str]
+) -> None:
+    settings = settings_with(INVOICE_PUBLIC_URL=address)
+
+    assert (settings.public_host, settings.trusted_hosts) == (host, trusted)
+
+
+def test_our_forms_lead_to_vipps_and_its_landing_pages_only() -> None:
+    settings = settings_with(VIPPS_LANDING_DOMAINS="vipps.no,vipps.dk")
+
+    assert settings.form_targets == "https://vipps.example.com https://*.vipps.no https://*.vipps.dk"
+
+
+def test_the_environment_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOICE_LEAD_DAYS", "9")
+
+    assert environ()["INVOICE_LEAD_DAYS"] == os.environ["INVOICE_LEAD_DAYS"] == "9"
