@@ -35,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=25, help="how often the demo is killed in tests/journeys/test_kills.py"
     )
+    parser.addoption(
+        "--screenshots", default="", help="a folder that tests/journeys/test_person.py leaves its pictures in"
+    )
     parser.addoption("--seed", type=int, default=1, help="chooses the moments of the kills")
 
 

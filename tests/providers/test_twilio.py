@@ -519,12 +519,19 @@ def test_a_receipt_tells_the_error() -> None:
     assert receipt == Receipt("SM1", MessageStatus.FAILED, "30008")
 
 
-@pytest.mark.parametrize("form", [{}, {"MessageSid": ""}, {"MessageStatus": "sent"}])
+@pytest.mark.parametrize("form", [{}, {"MessageSid": ""}, {"MessageStatus": "sent"}, {"MessageSid": "SM\x00"}])
 def test_a_receipt_without_a_message_is_invalid(form: dict[str, str]) -> None:
     with pytest.raises(Invalid) as caught:
         a_client("").read_receipt(form)
 
-    assert caught.value.errors == {"MessageSid": ["MessageSid is missing."]}
+    assert list(caught.value.errors) == ["MessageSid"]
+
+
+def test_a_receipt_with_an_unreadable_error_is_invalid() -> None:
+    with pytest.raises(Invalid) as caught:
+        a_client("").read_receipt({"MessageSid": "SM1", "ErrorCode": "3\x00"})
+
+    assert list(caught.value.errors) == ["ErrorCode"]
 
 
 # Where it goes

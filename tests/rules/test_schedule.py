@@ -100,42 +100,44 @@ TODAY = date(2026, 11, 10)
 
 
 @pytest.mark.parametrize(
-    ("scheduled_on", "previous_due_on", "due_on"),
+    ("scheduled_on", "taken", "due_on"),
     [
-        (date(2026, 12, 1), None, date(2026, 12, 1)),
-        (date(2026, 11, 11), None, date(2026, 11, 11)),  # tomorrow is early enough
-        (date(2026, 11, 10), None, date(2026, 11, 11)),
-        (date(2026, 8, 1), None, date(2026, 11, 11)),
-        (date(2026, 11, 10), date(2026, 10, 10), date(2026, 11, 11)),
-        (date(2026, 9, 10), date(2026, 11, 11), date(2026, 11, 14)),
-        (date(2026, 9, 10), date(2026, 11, 8), date(2026, 11, 11)),
-        (date(2026, 9, 10), date(2026, 11, 9), date(2026, 11, 12)),
+        (date(2026, 12, 1), [], date(2026, 12, 1)),
+        (date(2026, 12, 1), [date(2026, 12, 2)], date(2026, 12, 1)),  # one in good time is moved by nobody
+        (date(2026, 11, 11), [], date(2026, 11, 11)),  # tomorrow is early enough
+        (date(2026, 11, 10), [], date(2026, 11, 11)),
+        (date(2026, 8, 1), [], date(2026, 11, 11)),
+        (date(2026, 11, 10), [date(2026, 10, 10)], date(2026, 11, 11)),
+        (date(2026, 9, 10), [date(2026, 11, 11)], date(2026, 11, 14)),
+        (date(2026, 9, 10), [date(2026, 11, 8)], date(2026, 11, 11)),
+        (date(2026, 9, 10), [date(2026, 11, 9)], date(2026, 11, 12)),
+        (date(2026, 9, 10), [date(2026, 11, 13)], date(2026, 11, 16)),  # the one to come counts too
+        (date(2026, 9, 10), [date(2026, 11, 14)], date(2026, 11, 11)),
+        (date(2026, 9, 10), [date(2026, 11, 13), date(2026, 11, 10)], date(2026, 11, 16)),
+        (date(2026, 9, 10), [date(2026, 11, 11), date(2026, 11, 16)], date(2026, 11, 19)),
     ],
 )
-def test_a_late_charge_is_due_as_early_as_is_allowed(
-    scheduled_on: date, previous_due_on: date | None, due_on: date
-) -> None:
-    assert planned_due(scheduled_on, TODAY, previous_due_on) == due_on
+def test_a_late_charge_is_due_as_early_as_may_be(scheduled_on: date, taken: list[date], due_on: date) -> None:
+    assert planned_due(scheduled_on, TODAY, taken) == due_on
 
 
-NEAR = st.dates(date(2026, 9, 1), date(2027, 1, 31))
+NEAR = st.dates(date(2026, 10, 1), date(2026, 12, 31))
+SOME = st.lists(NEAR, max_size=12)
 
 
-@given(NEAR, NEAR, st.none() | NEAR)
-def test_a_charge_is_never_due_today_nor_before_its_time(
-    scheduled_on: date, today: date, previous_due_on: date | None
-) -> None:
-    due_on = planned_due(scheduled_on, today, previous_due_on)
+@given(NEAR, NEAR, SOME)
+def test_a_charge_is_never_due_today_nor_before_its_time(scheduled_on: date, today: date, taken: list[date]) -> None:
+    due_on = planned_due(scheduled_on, today, taken)
 
     assert due_on > today
     assert due_on >= scheduled_on
 
 
-@given(NEAR, NEAR)
-def test_late_charges_keep_their_distance(scheduled_on: date, previous_due_on: date) -> None:
-    due_on = planned_due(scheduled_on, scheduled_on, previous_due_on)
+@given(NEAR, SOME)
+def test_a_late_charge_keeps_its_distance_from_every_other(today: date, taken: list[date]) -> None:
+    due_on = planned_due(today, today, taken)
 
-    assert due_on - previous_due_on >= timedelta(days=CATCH_UP_GAP_DAYS)
+    assert all(abs(due_on - other) >= timedelta(days=CATCH_UP_GAP_DAYS) for other in taken)
 
 
 def test_planning_and_submitting_come_before_the_due_date() -> None:
