@@ -23,8 +23,12 @@ DEFAULT_DATABASE_URL = "sqlite:///invoice.sqlite3"
 
 
 def _web_address(value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.rstrip("/") or parts.query:
+    try:
+        parts = urlsplit(value)
+        is_plain = parts.port != 0 and value.rstrip("/") == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        raise ValidationError("must be an address such as https://pay.example.com, without path or query") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or set(value) & set(" @\\"):
         raise ValidationError("must be an address such as https://pay.example.com, without path or query")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValidationError("must use https (only this machine's own addresses may use http)")

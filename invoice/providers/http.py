@@ -1,6 +1,6 @@
 """The one pipe out: deadlines, a bounded answer, and every outcome as one of our errors.
 
-The log line of a call holds method, path, status, duration and the provider's own id of it; never a header or a body.
+The log line of a call holds method, path, status and duration; never a header or a body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from invoice.clock import stopwatch, utc_now
 from invoice.errors import ProviderDenied, ProviderRefused, ProviderUnavailable, ProviderUncertain
@@ -36,13 +36,21 @@ class Answer:
     json: Any
 
 
+class _Session(requests.Session):
+    """Follows no redirect, and does not read where one leads."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' own
+        """Return none: requests would parse the address, and read the body, of a redirect that is not followed."""
+        return None
+
+
 class Pipe:
     """Calls to one provider."""
 
     def __init__(self, base_url: str, provider: str) -> None:
         self._base_url = base_url
         self._provider = provider
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False  # no proxy or .netrc of the machine comes between
 
     def call(
@@ -65,7 +73,7 @@ class Pipe:
                 stream=True,
             )
             raw = _read(response, deadline=started + CONNECT_S + read_s)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             self._log(method, path, type(error).__name__, started)
             raise outcome_of(error, self._provider) from error
         self._log(method, path, str(response.status_code), started)
@@ -92,20 +100,22 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return float(value[:6])
     try:
         return max((parsedate_to_datetime(value) - utc_now()) / timedelta(seconds=1), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _read(response: requests.Response, *, deadline: float) -> bytes:
     """Read the body, however slowly it drips, until the deadline or the limit."""
     pieces, size = [], 0
-    for piece in response.iter_content(65536):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BODY:
-            raise requests.exceptions.ContentDecodingError("The answer is too long.")
-        if stopwatch() > deadline:
-            raise requests.exceptions.ReadTimeout("The answer took too long.")
+    with response:
+        # read1 returns what there is; the others wait until a whole block is full, however slowly it fills.
+        while piece := response.raw.read1(65536, decode_content=True):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BODY:
+                raise requests.exceptions.ContentDecodingError("The answer is too long.")
+            if stopwatch() > deadline:
+                raise requests.exceptions.ReadTimeout("The answer took too long.")
     return b"".join(pieces)
 
 
@@ -134,7 +144,7 @@ def _error_object(raw: bytes) -> dict[str, Any]:
 
 def _problem(raw: bytes) -> str:
     """Return the identifier at the end of a problem's type, such as "idempotency-conflict"."""
-    return str(_error_object(raw).get("type", "")).rpartition("#")[2][:60]
+    return str(_error_object(raw).get("type") or "").rpartition("#")[2][:60]
 
 
 def _words(raw: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
@@ -30,6 +30,8 @@ from invoice.providers.base import Receipt
 from invoice.providers.http import READ_S, outcome_of
 
 T = TypeVar("T")
+# Its debug lines hold the whole address of a call, with the number that a text is looked for by.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 # A text that an outage kept back for a day is better not sent in the middle of a later night.
 _VALID_S = 14400
@@ -56,6 +58,7 @@ class _Redirected(TwilioHttpClient):  # type: ignore[misc]
         silent = logging.Logger("twilio")
         silent.disabled = True
         super().__init__(timeout=READ_S, logger=silent)
+        self.session.trust_env = False  # no proxy or .netrc of the machine comes between
         self._base_url = base_url
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -77,23 +80,26 @@ class TwilioClient:
     def send(self, *, to: str, originator: str, body: str, receipt_url: str) -> Receipt:
         """POST a message."""
         create = self._client.messages.create
-        made = _calling(
-            lambda: create(to=to, from_=originator, body=body, status_callback=receipt_url, validity_period=_VALID_S)
-        )
-        return Receipt(str(made.sid), STATUSES.get(str(made.status)))
+        fields = {"to": to, "from_": originator, "body": body, "status_callback": receipt_url}
+        return _calling(lambda: _receipt(create(**fields, validity_period=_VALID_S)))
 
     def find(self, *, to: str, since: datetime, containing: str) -> Receipt | None:
         """List what was sent to that number since then, and pick by a piece of the text that is ours alone."""
-        found = _calling(lambda: self._client.messages.list(to=to, date_sent_after=since, limit=_LIST_SIZE))
-        for message in found:
-            if containing in (message.body or ""):
-                return Receipt(str(message.sid), STATUSES.get(str(message.status)))
-        return None
+        messages = self._client.messages
+        return _calling(
+            lambda: next(
+                (
+                    _receipt(message)
+                    for message in messages.list(to=to, date_sent_after=since, limit=_LIST_SIZE)
+                    if containing in (message.body or "")
+                ),
+                None,
+            )
+        )
 
     def is_genuine(self, url: str, headers: Mapping[str, str], form: Mapping[str, str]) -> bool:
         """Check X-Twilio-Signature over the public address and the form."""
         signature = headers.get("X-Twilio-Signature", "")
-        # Twilio's validator compares texts, which fails on anything beyond ASCII.
         return signature.isascii() and bool(self._validator.validate(url, dict(form), signature))
 
     def read_receipt(self, form: Mapping[str, str]) -> Receipt:
@@ -110,20 +116,33 @@ def _calling(call: Callable[[], T]) -> T:
     """Make a call, every outcome one of our errors."""
     try:
         return call()
-    except TwilioRestException as error:
-        raise _refusal(error) from error
     except requests.RequestException as error:
         raise outcome_of(error, "Twilio") from error
-    except (TwilioException, ValueError, KeyError, TypeError, AttributeError) as error:
+    except TwilioException as error:
+        raise _refusal(error) from error
+    except (RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProviderUncertain("Twilio answered in a shape that we do not know") from error
 
 
-def _refusal(error: TwilioRestException) -> ProviderError:
+def _receipt(message: Any) -> Receipt:
+    if not isinstance(message.sid, str) or not message.sid:
+        raise ValueError("A message without its id.")
+    return Receipt(message.sid, STATUSES.get(str(message.status)))
+
+
+def _status(error: TwilioException) -> int:
+    """Return the HTTP status: an error of a call holds it, one of a list holds the answer."""
+    return int(getattr(error, "status", 0) or getattr(error.args[-1] if error.args else None, "status_code", 0))
+
+
+def _refusal(error: TwilioException) -> ProviderError:
     """Name the kind of refusal; Twilio's own text may hold the number, its code does not."""
-    if error.status == 429:
+    status = _status(error)
+    code = getattr(error, "code", status)
+    if status == 429:
         return ProviderUnavailable("Twilio has had too many calls")
-    if error.status in (401, 403):
-        return ProviderDenied(f"Twilio refused our keys ({error.code})")
-    if 400 <= error.status < 500:
-        return ProviderRefused(f"Twilio refused with error {error.code}", status=error.status, problem=str(error.code))
-    return ProviderUncertain(f"Twilio answered {error.status}")
+    if status in (401, 403):
+        return ProviderDenied(f"Twilio refused our keys ({code})")
+    if 400 <= status < 500:
+        return ProviderRefused(f"Twilio refused with error {code}", status=status, problem=str(code))
+    return ProviderUncertain(f"Twilio answered {status}")

@@ -7,6 +7,7 @@ Vipps' own names stand only here.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from invoice.clock import utc_now
-from invoice.errors import ProviderDenied, ProviderRefused, ProviderUncertain
+from invoice.errors import ProviderDenied, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.phone import to_msisdn
 from invoice.providers import vipps_shapes as shapes
 from invoice.providers.base import AgreementView, BatchAnswer, ChargeView, Draft, Drafted, NewCharge, WebhookAddress
@@ -22,6 +23,7 @@ from invoice.providers.http import READ_S, Answer, Pipe
 from invoice.providers.vipps_webhooks import EVENTS, Webhooks
 
 logger = logging.getLogger(__name__)
+_HOST = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 MAX_BATCH = 2000  # charges in one call
 _BATCH_READ_S = 30.0  # two thousand take longer than one
@@ -50,7 +52,7 @@ class VippsClient(Webhooks):
     def __init__(self, base_url: str, unit: SalesUnit, landing_domains: tuple[str, ...]) -> None:
         """landing_domains: where confirmation addresses may lead, besides the API's own host."""
         self._pipe = Pipe(base_url, "Vipps")
-        self._own_host = urlsplit(base_url).hostname
+        self._own = urlsplit(base_url)
         self._landing_domains = landing_domains
         self._unit = unit
         self._token = ""
@@ -84,15 +86,20 @@ class VippsClient(Webhooks):
         """POST a draft."""
         answer = self._call("POST", "/recurring/v3/agreements", body=request, extra=_keyed(key))
         drafted = shapes.reading(
-            lambda: Drafted(str(answer.json["agreementId"]), str(answer.json["vippsConfirmationUrl"]))
+            lambda: Drafted(shapes.text(answer.json["agreementId"]), shapes.text(answer.json["vippsConfirmationUrl"]))
         )
         self._check_landing(drafted.confirmation_url)
         return drafted
 
     def _check_landing(self, url: str) -> None:
         """Refuse to send people to a host that is not Vipps'."""
-        host = urlsplit(url).hostname or ""
-        if host == self._own_host or host.endswith(tuple(f".{d}" for d in self._landing_domains)):
+        parts = shapes.reading(lambda: urlsplit(url))
+        # Browsers and urlsplit read a backslash or a name before the host differently, so the host stands alone.
+        host = parts.netloc.lower()
+        if parts.scheme == self._own.scheme and host == self._own.netloc.lower():
+            return
+        is_plain = parts.scheme == "https" and _HOST.fullmatch(host)
+        if is_plain and host.endswith(tuple(f".{d}" for d in self._landing_domains)):
             return
         logger.error("Vipps named a confirmation address on a host that is not on the list: %s", host[:100])
         raise ProviderUncertain("Vipps answered with an address that is not its own")
@@ -152,7 +159,7 @@ class VippsClient(Webhooks):
         for _ in range(_MAX_PAGES):
             extra = {"Continuation-Token": token} if token else {}
             answer = self._call("GET", f"/recurring/v3/agreements/{shapes.part(agreement_id)}/charges", extra=extra)
-            charges += shapes.reading(lambda found=answer.json: [shapes.charge(c, agreement_id) for c in found])  # type: ignore[misc]
+            charges += shapes.charges(answer.json, agreement_id)
             token = answer.headers.get("Continuation-Token", "")
             if not token:
                 return charges
@@ -173,7 +180,9 @@ class VippsClient(Webhooks):
         """POST a registration for all Recurring events."""
         body = shapes.freeze({"url": url, "events": list(EVENTS)})
         answer = self._call("POST", "/webhooks/v1/webhooks", body=body)
-        return shapes.reading(lambda: (WebhookAddress(str(answer.json["id"]), url), str(answer.json["secret"])))
+        return shapes.reading(
+            lambda: (WebhookAddress(shapes.text(answer.json["id"]), url), shapes.text(answer.json["secret"]))
+        )
 
     def list_webhooks(self) -> list[WebhookAddress]:
         """GET the registrations."""
@@ -239,12 +248,21 @@ class VippsClient(Webhooks):
                     "client_id": self._unit.client_id,
                     "client_secret": self._unit.client_secret,
                 }
-                answer = self._pipe.call("POST", "/accesstoken/get", headers=headers, body="")
-                # The specification says strings, the test environment sends numbers.
-                self._token, life_s = shapes.reading(
-                    lambda: (str(answer.json["access_token"]), int(answer.json["expires_in"]))
-                )
-                self._token_until = utc_now() + timedelta(seconds=life_s) - _TOKEN_MARGIN
+                try:
+                    answer = self._pipe.call("POST", "/accesstoken/get", headers=headers, body="")
+                    # The specification says strings, the test environment sends numbers.
+                    token, until = shapes.reading(
+                        lambda: (
+                            shapes.text(answer.json["access_token"]),
+                            utc_now() + timedelta(seconds=int(answer.json["expires_in"])) - _TOKEN_MARGIN,
+                        )
+                    )
+                # Without a token the call itself was never made.
+                except ProviderRefused as refusal:
+                    raise ProviderDenied(f"Vipps gave no token ({refusal.message})") from refusal
+                except ProviderUncertain as error:
+                    raise ProviderUnavailable(f"Vipps gave no token ({error.message})") from error
+                self._token, self._token_until = token, until
             return self._token
 
     def _drop_token(self, refused: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from invoice.errors import ProviderUncertain
+from invoice.errors import ProviderRefused, ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus
 from invoice.providers.base import AgreementView, BatchAnswer, ChargeView
 from invoice.providers.http import printable
@@ -45,11 +45,14 @@ def cut(text: str, limit: int) -> str:
 
 
 def freeze(body: object) -> str:
+    """Return a body as the bytes that are stored and sent."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def part(value: str) -> str:
     """Return an id as one safe part of a path."""
+    if value in ("", ".", ".."):
+        raise ProviderRefused(f"Vipps has no id {value!r}")
     return quote(value, safe="")
 
 
@@ -71,8 +74,9 @@ def _instant(value: object) -> datetime | None:
 
 
 def agreement(body: Any) -> AgreementView:
+    """Return an agreement; raises what `reading` turns into ProviderUncertain."""
     return AgreementView(
-        agreement_id=str(body["id"]),
+        agreement_id=text(body["id"]),
         external_id=body.get("externalId"),
         status=AGREEMENT_STATUSES.get(body["status"]),
         started_at=_instant(body.get("start")),
@@ -80,20 +84,27 @@ def agreement(body: Any) -> AgreementView:
 
 
 def batch(body: Any) -> BatchAnswer:
+    """Return what was said to a batch, likewise."""
     refused = {
         str(item["chargeBatchItemDto"]["orderId"]): printable(
             "; ".join(map(str, item.get("errors") or ["no reason given"]))
         )
-        for item in body.get("invalidCharges") or []
+        for item in listed(body.get("invalidCharges") or [])
     }
-    return BatchAnswer(frozenset(map(str, body.get("validCharges") or [])), refused)
+    return BatchAnswer(frozenset(map(text, listed(body.get("validCharges") or []))), refused)
+
+
+def charges(body: Any, agreement_id: str) -> list[ChargeView]:
+    """Return a page of charges. Raises ProviderUncertain for a wrong shape."""
+    return reading(lambda: [charge(member, agreement_id) for member in listed(body)])
 
 
 def charge(body: Any, agreement_id: str) -> ChargeView:
+    """Return a charge, likewise."""
     summary = body.get("summary") or {}
     failure = body.get("failureReason") or body.get("failureDescription")
     return ChargeView(
-        name=str(body["id"]),
+        name=text(body["id"]),
         agreement_id=str(body.get("agreementId") or agreement_id),
         amount=_whole(body["amount"]),
         currency=str(body["currency"]),
@@ -104,6 +115,20 @@ def charge(body: Any, agreement_id: str) -> ChargeView:
         failure_reason=printable(str(failure))[:200] if failure else None,
         is_initial=body.get("type") == "INITIAL",
     )
+
+
+def text(value: object) -> str:
+    """Return a text that must be there."""
+    if not isinstance(value, str) or not value:
+        raise TypeError("A text that is missing.")
+    return value
+
+
+def listed(value: object) -> list[Any]:
+    """Return a list that must be one."""
+    if not isinstance(value, list):
+        raise TypeError("A list that is none.")
+    return value
 
 
 def _whole(value: object) -> int:

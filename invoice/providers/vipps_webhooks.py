@@ -94,10 +94,9 @@ def _is_recent(sent: str) -> bool:
 
 def _name(value: object) -> str:
     """Return an id. Raises Invalid for one that holds what no id holds and no database takes."""
-    text = str(value)
-    if not text.isascii() or not text.isprintable():
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
         raise Invalid(message="This webhook holds an id that cannot be read.")
-    return text
+    return value
 
 
 def _maybe(value: object) -> str | None:
