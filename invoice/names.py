@@ -6,7 +6,6 @@ integers are given out again, and the name would belong to somebody else's charg
 
 from __future__ import annotations
 
-import re
 import secrets
 import uuid
 from hashlib import sha256
@@ -15,7 +14,6 @@ from invoice.clock import utc_now
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
-_CHARGE_NAME = re.compile(r"([0-9A-Z]{26})-p(\d{4,})-a(\d+)", re.ASCII)
 
 
 def new_ulid() -> str:
@@ -45,12 +43,6 @@ def charge_name(subscription_ulid: str, period: int, attempt: int) -> str:
     Source: Vipps Recurring v3, orderId 1..64 of [A-Za-z0-9-], unique for each sales unit.
     """
     return f"{subscription_ulid}-p{period:04d}-a{attempt}"
-
-
-def parse_charge_name(name: str) -> tuple[str, int, int] | None:
-    """Return (subscription ulid, period, attempt) of one of our names, or None for somebody else's."""
-    match = _CHARGE_NAME.fullmatch(name)
-    return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 def idempotency_key(name: str, verb: str, body: str) -> str:

@@ -57,11 +57,6 @@ def to_msisdn(number: str) -> str:
     return number.removeprefix("+")
 
 
-def mask(number: str) -> str:
-    """Return a number that may stand in a log: "+47*****890"."""
-    return f"{number[:3]}{'*' * max(len(number) - 6, 0)}{number[-3:]}"
-
-
 def to_gsm(text: str) -> str:
     """Return `text` with typographic signs replaced by their twins in the GSM alphabet."""
     return text.translate(_GSM_TWINS)

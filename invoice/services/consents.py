@@ -104,10 +104,14 @@ class Consents:
             if not is_old and not agreement.is_handed_out:
                 agreement.is_handed_out = True
                 return Opened(url=agreement.confirmation_url)
-        return (None if is_old else self._reopen(seen)) or self._draft_anew(subscription_id=found_id, seen=seen)
+            may_live = agreement.status == AgreementStatus.PENDING
+        return (self._reopen(seen) if may_live else None) or self._draft_anew(subscription_id=found_id, seen=seen)
 
     def _reopen(self, agreement_id: int) -> Opened | None:
-        """Hand a draft out once more if it still lives: going back from Vipps' page ends it there."""
+        """Hand a draft out once more if it still lives and is fresh: going back from Vipps' page ends it there.
+
+        Whoever has accepted it meanwhile is not asked twice.
+        """
         try:
             self.refresh(agreement_id)
         except ProviderError:

@@ -169,3 +169,23 @@ def test_a_second_demo_on_the_same_data_says_so(demo: Demo):
 
     with pytest.raises(AssertionError, match="Another demo runs"):
         other.start()
+
+
+def test_no_log_holds_a_number_a_secret_a_link_or_a_text(demo: Demo):
+    demo.begin_fault("send_message", "500_after")
+    demo.subscribe({**MONTHLY, "smsText": "CANARY-TEXT {{url}}"})
+    demo.advance(minutes=2)
+    demo.end_faults()
+    demo.begin_fault("*", "502")
+    demo.advance(minutes=30)
+    demo.end_faults()
+    demo.advance(minutes=30)
+    [link] = demo.texts("+4791234567")[0]["links"]
+    approve(demo, press(demo, link))
+    demo.get(link + "x")
+    demo.advance(days=40)
+
+    log = (demo.data.parent / "demo.log").read_text()
+    assert "is put off" in log, "the faults were logged"
+    for canary in ("91234567", demo.secret, link.rpartition("/")[2], "CANARY-TEXT", "demo-secret", "Bearer", "eyJ"):
+        assert canary not in log

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoice.errors import Invalid
-from invoice.phone import is_doubtful, mask, normalise, segments, to_gsm, to_msisdn
+from invoice.phone import is_doubtful, normalise, segments, to_gsm, to_msisdn
 
 # Numbers
 
@@ -73,14 +73,6 @@ def test_a_number_that_nobody_can_have_is_doubtful(number: str, doubtful: bool) 
 
 def test_vipps_gets_the_number_without_its_plus() -> None:
     assert to_msisdn("+4712457890") == "4712457890"
-
-
-@pytest.mark.parametrize(
-    ("number", "masked"),
-    [("+4712457890", "+47*****890"), ("+358401234567", "+35*******567"), ("+4612345678", "+46*****678")],
-)
-def test_a_number_in_a_log_keeps_its_ends_only(number: str, masked: str) -> None:
-    assert mask(number) == masked
 
 
 # The length of a text. The alphabet is written out again here, in the order of 3GPP TS 23.038, without its escape.

@@ -253,3 +253,18 @@ def test_acceptance_is_found_by_the_timer_alone(
     settle(jobs)
 
     assert subscription(number).status == SubscriptionStatus.ACTIVE
+
+
+def test_who_has_accepted_an_old_draft_unseen_is_not_asked_again(
+    services: Services, payments: FakePayments, time: StandingClock
+):
+    number, token = a_link(services)
+    services.consents.open(token)
+    payments.accept("agr_1")
+    time.move(minutes=6)
+
+    opened = services.consents.open(token)
+
+    assert opened.notice == "already_active"
+    assert payments.calls.count("draft") == 1
+    assert subscription(number).status == SubscriptionStatus.ACTIVE

@@ -244,7 +244,7 @@ def test_a_press_after_the_draft_grew_old_drafts_anew(
     answer = client.post(link(sub))
 
     assert (answer.status_code, answer.location) == (303, LANDING + "agr_2")
-    assert payments.calls == ["draft", "draft"]
+    assert payments.calls == ["draft", "find_agreement", "draft"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
