@@ -7,7 +7,9 @@ from pathlib import Path
 from flask import Flask
 from flask_migrate import Migrate
 
-from invoice import cli
+from invoice.cli.demo import demo_command
+from invoice.cli.processes import ENGINE, SETTINGS
+from invoice.cli.service import run_command, worker_command
 from invoice.config import Settings, environ
 from invoice.engine.inline import Engine
 from invoice.providers.base import PaymentProvider, SmsProvider
@@ -55,7 +57,7 @@ def create_app(
         }
     )
     engine = Engine(app, Jobs(services))
-    app.extensions[cli.ENGINE], app.extensions[cli.SETTINGS] = engine, settings
+    app.extensions[ENGINE], app.extensions[SETTINGS] = engine, settings
     _open_faces(app, settings)
     return app
 
@@ -117,6 +119,6 @@ def _open_faces(app: Flask, settings: Settings) -> None:
         app.register_blueprint(face.blueprint)
 
 
-demo = cli.demo_command(create_app)
-run = cli.run_command()
-worker = cli.worker_command()
+demo = demo_command(create_app)
+run = run_command()
+worker = worker_command()
