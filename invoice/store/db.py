@@ -45,6 +45,7 @@ def transaction() -> Iterator[None]:
     if is_transaction_open():
         raise RuntimeError("A transaction is open already: read inside the block that decides.")
     try:
+        db.session.begin()
         yield
         db.session.commit()
     finally:

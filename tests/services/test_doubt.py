@@ -263,8 +263,9 @@ def test_a_charge_that_was_set_aside_does_not_stop_the_periods_after_it(
     number = an_active_subscription(services, payments)
     time.move(days=27)
     settle(jobs)
+    charge_id = charges(number)[-1].id
     with transaction():
-        db.session.get_one(Charge, charges(number)[-1].id).check_at = None  # as a quarantined one stands there
+        db.session.get_one(Charge, charge_id).check_at = None  # as a quarantined one stands there
     time.move(days=60)  # nothing ran: the next periods are late
 
     pass_time(jobs, time, hours=72, step=12)
