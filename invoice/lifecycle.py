@@ -141,7 +141,8 @@ MESSAGE_MOVES: dict[MessageStatus, frozenset[MessageStatus]] = {
     _M.DELIVERED: frozenset(),
     _M.UNDELIVERED: frozenset(),
     _M.FAILED: frozenset(),
-    _M.VOID: frozenset(),
+    # Withdrawn while it was on its way: what really became of it counts.
+    _M.VOID: frozenset({_M.ACCEPTED, _M.SENT, _M.DELIVERED, _M.UNDELIVERED, _M.FAILED}),
 }
 
 # A period is free for another attempt only after these.

@@ -21,6 +21,8 @@ from invoice.store.models import Agreement, Charge, Partner, Subscription
 
 logger = logging.getLogger(__name__)
 
+_QUARANTINED = "quarantined: the provider's charge of this name differs"
+
 # What each state at the provider is told as. The states before it are our own business.
 EVENT_OF = {
     ChargeStatus.RESERVED: "charge.reserved",
@@ -66,6 +68,8 @@ def adopt(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
     if not _is_ours(charge, view):
         _quarantine(subscription, charge)
         return
+    # Seen at the provider: from now on no silence can make it unsent again.
+    charge.operation_id = None
     charge.captured = max(charge.captured, view.captured)
     charge.refunded = max(charge.refunded, view.refunded)
     if charge.captured:
@@ -94,9 +98,11 @@ def _is_ours(charge: Charge, view: ChargeView) -> bool:
 
 
 def _quarantine(subscription: Subscription, charge: Charge) -> None:
-    logger.error("Charge %s at the provider is not the one that we named so.", charge.name)
     charge.check_at = None
-    charge.failure_reason = "quarantined: the provider's charge of this name differs"
+    if charge.failure_reason == _QUARANTINED:
+        return
+    logger.error("Charge %s at the provider is not the one that we named so.", charge.name)
+    charge.failure_reason = _QUARANTINED
     outbox.record(subscription, "charge.quarantined", charge=charge.name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import update
@@ -32,6 +32,7 @@ _SLICE = 500
 _UNSEEN_LOOK = timedelta(minutes=2)
 _ACCEPTED_SHOWS = timedelta(hours=24)
 _DOUBTED_SHOWS = timedelta(minutes=10)
+_GIVEN_UP_LOOK = timedelta(hours=24)
 
 Member = tuple[Charge, Agreement, Subscription]
 
@@ -76,7 +77,8 @@ class Charges:
             subscription.next_plan_on = today + timedelta(days=1)
             return None
         next_on = due_date(anchor, interval, period + 1)
-        due_on = planned_due(scheduled_on, today, [*queries.due_dates(subscription.id), next_on])
+        taken = [*queries.due_dates(subscription.id), next_on] if is_late else []
+        due_on = planned_due(scheduled_on, today, taken)
         subscription.next_period = period + 1
         subscription.next_plan_on = plan_date(next_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
         return self._row(subscription, agreement, period, due_on)
@@ -113,7 +115,8 @@ class Charges:
 
     def _submit_batch(self, market: str) -> int:
         with transaction():
-            members = queries.lock_charges_to_submit(market, business_date(market), MAX_BATCH)
+            today = business_date(market)
+            members = queries.lock_charges_to_submit(market, today, today - self._longest_wait, MAX_BATCH)
             if not members:
                 return 0
             # Claimed in the same commit: no batch lies about unclaimed while a cancel changes its members.
@@ -195,20 +198,20 @@ class Charges:
         """
         with reading():
             charge = db.session.get_one(Charge, charge_id)
-            subscription_id, name = charge.subscription_id, charge.name
+            subscription_id, name, seen = charge.subscription_id, charge.name, charge.check_at
             agreement_id = str(db.session.get_one(Agreement, charge.agreement_id).provider_agreement_id)
-        began = utc_now()
         view = self._payments.find_charge(agreement_id, name)
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
-            charge = db.session.get_one(Charge, charge_id)
-            was_rung = charge.check_at is not None and began <= charge.check_at <= utc_now()
+            # Locked: its batch settles, and bells ring, without the subscription's lock.
+            charge = db.session.get_one(Charge, charge_id, with_for_update=True)
+            was_rung = charge.check_at != seen
             if view is not None:
                 books.adopt(subscription, charge, view)
             elif charge.status in (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED):
                 self._missing(subscription, charge)
             else:
-                charge.check_at = None
+                charge.check_at = self._last_looks(subscription, charge)
             if was_rung:
                 # The bell rang while we looked: what it rang for may have come after our answer.
                 charge.check_at = utc_now()
@@ -217,7 +220,7 @@ class Charges:
         """Vipps shows no charge of this name. One look is no proof: what was taken in may show late."""
         batch = db.session.get(Operation, charge.operation_id) if charge.operation_id else None
         if batch is None:
-            # An initial charge: made at signing, never by us.
+            # Made at signing and never by us, or seen at Vipps before: it is there.
             charge.check_at = utc_now() + _UNSEEN_LOOK
         elif batch.settled_at is None:
             charge.check_at = None  # its batch is on the way, and has everyone looked at when it is settled
@@ -228,6 +231,12 @@ class Charges:
         else:
             self._send_again(subscription, charge)
 
+    def _last_looks(self, subscription: Subscription, charge: Charge) -> datetime | None:
+        """Return when to look again at one that we gave up or set aside: daily, while Vipps might still take it."""
+        today = business_date(queries.market_of(subscription.partner_id))
+        may_come = charge.period > 0 and today <= charge.due_on + timedelta(days=charge.retry_days + 3)
+        return utc_now() + _GIVEN_UP_LOOK if may_come else None
+
     def _turned_down(self, subscription: Subscription, charge: Charge) -> None:
         """Vipps gave a reason: a date that has come too near is moved; anything else is for an operator."""
         today = business_date(queries.market_of(subscription.partner_id))
@@ -235,7 +244,7 @@ class Charges:
         if is_too_near or subscription.status != SubscriptionStatus.ACTIVE:
             self._send_again(subscription, charge)
             return
-        charge.status, charge.check_at = ChargeStatus.REFUSED, None
+        charge.status, charge.check_at = ChargeStatus.REFUSED, self._last_looks(subscription, charge)
         # The likeliest reason is an agreement that has ended without our knowing.
         db.session.get_one(Agreement, charge.agreement_id).check_at = utc_now()
         logger.error("Charge %s was refused: %s", charge.name, charge.failure_reason)
@@ -243,9 +252,11 @@ class Charges:
 
     def _send_again(self, subscription: Subscription, charge: Charge) -> None:
         """Put it back under the same name, so that it can exist only once; or take it out when nobody is to pay."""
-        is_wanted = subscription.status == SubscriptionStatus.ACTIVE
-        charge.status = ChargeStatus.PLANNED if is_wanted else ChargeStatus.VOID
         charge.operation_id = charge.failure_reason = charge.check_at = None
+        if subscription.status == SubscriptionStatus.ACTIVE:
+            charge.status = ChargeStatus.PLANNED
+        else:
+            charge.status, charge.check_at = ChargeStatus.VOID, self._last_looks(subscription, charge)
 
 
 def _other_dues(charge: Charge, subscription: Subscription) -> list[date]:

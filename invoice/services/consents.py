@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from invoice.clock import business_date, utc_now
 from invoice.config import Settings
-from invoice.errors import NotFound, ProviderError
+from invoice.errors import NotFound, ProviderError, ProviderUncertain
 from invoice.lifecycle import AGREEMENT_MOVES, AgreementStatus, SubscriptionStatus, may_move
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
 from invoice.schedule import due_date, next_consent_look, plan_date
@@ -32,6 +32,7 @@ _PATIENCE = timedelta(seconds=15)
 _RING_GAP = timedelta(seconds=2)  # Source: Vipps' limit of 120 reads a minute for each agreement
 _ACTIVE_LOOK = timedelta(hours=24)  # an end in the app is seen within a day even without any webhook
 _STRANGE_LOOK = timedelta(minutes=15)
+_FORGOTTEN = timedelta(hours=24)
 PLAN_AHEAD_DAYS = 4  # a charge stands in the books this long before it is created
 
 
@@ -164,17 +165,20 @@ class Consents:
             agreement = db.session.get_one(Agreement, agreement_id)
             subscription_id, provider_id = agreement.subscription_id, agreement.provider_agreement_id
             wants_initial = agreement.status != AgreementStatus.ACTIVE and agreement.initial_amount > 0
+            is_found, seen = agreement.status == AgreementStatus.LOST, agreement.check_at
         if provider_id is None:
             return
-        began = utc_now()
         view = self._payments.find_agreement(provider_id)
         initial = None
         if view is not None and _was_accepted(view) and wants_initial:
             initial = next((c for c in self._payments.list_charges(provider_id) if c.is_initial), None)
+            if initial is None and is_found:
+                # Its draft's answer was lost, and with it the name that the initial charge was given.
+                raise ProviderUncertain("the initial charge does not show yet")
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
-            agreement = db.session.get_one(Agreement, agreement_id)
-            was_rung = agreement.check_at is not None and began <= agreement.check_at <= utc_now()
+            agreement = db.session.get_one(Agreement, agreement_id, with_for_update=True)
+            was_rung = agreement.check_at != seen
             self._apply(subscription, agreement, view, initial)
             if was_rung:
                 # The bell rang while we looked: what it rang for may have come after our answer.
@@ -184,6 +188,9 @@ class Consents:
         self, subscription: Subscription, agreement: Agreement, view: AgreementView | None, initial: ChargeView | None
     ) -> None:
         now = utc_now()
+        if view is None and agreement.status != AgreementStatus.ACTIVE and now - agreement.created_at > _FORGOTTEN:
+            # Ten minutes are a draft's life: one that Vipps does not know a day later is over.
+            view = AgreementView("", None, AgreementStatus.EXPIRED, None)
         if view is None or view.status is None or view.external_id not in (None, subscription.ulid):
             logger.error("Agreement %s is not at Vipps as we know it.", agreement.id)
             # A new one may not show at once; one that never does is looked at now and then.

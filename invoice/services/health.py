@@ -12,7 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from invoice.services.jobs import last_beat
 from invoice.store.db import db
 
-_STALE = timedelta(seconds=60)
+# Longer than a round with a provider that hangs.
+_STALE = timedelta(seconds=120)
 MIGRATIONS = Path(__file__).parents[1] / "store" / "migrations"
 
 

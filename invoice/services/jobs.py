@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from invoice.clock import MARKET_ZONES, business_date, utc_now
+from invoice.clock import MARKET_ZONES, business_date, stopwatch, utc_now
 from invoice.errors import ProviderError, ProviderUncertain
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
@@ -33,6 +33,9 @@ _BEAT_EVERY = timedelta(seconds=5)
 _LOOK_LEASE = timedelta(seconds=60)
 _JOB_LEASE = timedelta(minutes=5)
 _ROWS = 50
+_PATIENCE = 3
+# So that a provider that hangs keeps neither the other jobs nor the sign of life waiting.
+_ROUND_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,19 @@ def _to_check(model: type[Agreement | Charge]) -> Sequence[int]:
 
 
 def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
-    """Do something for each row and return for how many; one row's failure leaves the others be."""
-    done = 0
+    """Do something for each row and return for how many; one row's failure leaves the others be.
+
+    A provider that fails again and again is left alone: the rest comes back after its lease, and other work goes on.
+    """
+    done = failures = 0
     for row_id in row_ids:
+        if failures == _PATIENCE:
+            break
         try:
             run(row_id)
             done += 1
         except ProviderError as error:
+            failures += 1
             logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
             logger.exception("%s: row %s fails.", name, row_id)
@@ -155,9 +164,10 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
 
 
 def _perform_due(operations: Operations) -> int:
-    """Perform what is due, one after the other; our own failures are as uncertain as a provider's."""
+    """Perform what is due, one after the other, for some seconds; our own failures are as uncertain as a provider's."""
+    began = stopwatch()
     for done in range(_ROWS):
-        claim = operations.claim_next()
+        claim = operations.claim_next() if stopwatch() - began < _ROUND_S else None
         if claim is None:
             return done
         try:

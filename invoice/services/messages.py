@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from invoice.clock import utc_now
-from invoice.errors import ProviderRefused, ProviderUncertain
+from invoice.errors import ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
 from invoice.phone import segments, to_gsm
 from invoice.providers.base import Receipt, SmsProvider
@@ -115,7 +115,7 @@ class Messages:
             token = subscription.link_token
         text = json.loads(claim.request)
         if claim.in_doubt:
-            found = self._sms.find(to=text["to"], since=claim.first_sent_at - timedelta(days=1), containing=token)
+            found = self._find(text["to"], claim, token)
             if found is not None:
                 return found
         if not is_wanted:
@@ -123,6 +123,13 @@ class Messages:
         if claim.in_doubt:
             self._wait_for_evidence(claim)
         return self._sms.send(**text)
+
+    def _find(self, number: str, claim: Claim, token: str) -> Receipt | None:
+        """Look the text up. A look that fails says nothing of the text: it leaves it in doubt."""
+        try:
+            return self._sms.find(to=number, since=claim.first_sent_at - timedelta(days=1), containing=token)
+        except ProviderError as error:
+            raise ProviderUncertain(error.message) from error
 
     def _wait_for_evidence(self, claim: Claim) -> None:
         if utc_now() - claim.first_sent_at < _EVIDENCE_AFTER:

@@ -10,7 +10,7 @@ import logging
 from datetime import timedelta
 
 from invoice.clock import utc_now
-from invoice.errors import ProviderRefused, ProviderUncertain
+from invoice.errors import ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
 from invoice.providers.base import PaymentProvider
 from invoice.services import outbox
@@ -87,8 +87,7 @@ class Refunds:
             amount, reason, goal = refund.amount, refund.reason, refund.refunded_before + refund.amount
             is_whole = goal == charge.captured
         if claim.in_doubt:
-            view = self._payments.find_charge(agreement_id, name)
-            if view is not None and view.refunded >= goal:
+            if self._refunded(agreement_id, name) >= goal:
                 return
             # All that is left cannot go back twice: Vipps gives back no more than it took. A part could.
             if not is_whole and utc_now() - claim.first_sent_at > _KEY_LIFE:
@@ -100,9 +99,16 @@ class Refunds:
             self._payments.refund_charge(agreement_id, name, body, key=claim.key)
         except ProviderRefused as refusal:
             refused = refusal  # perhaps because an earlier try has done it
-        view = self._payments.find_charge(agreement_id, name)
-        if view is None or view.refunded < goal:
+        if self._refunded(agreement_id, name) < goal:
             raise refused or ProviderUncertain("the refund was accepted and does not show yet")
+
+    def _refunded(self, agreement_id: str, name: str) -> int:
+        """Return the provider's sum. A look that fails says nothing of the refund: it leaves it in doubt."""
+        try:
+            view = self._payments.find_charge(agreement_id, name)
+        except ProviderError as error:
+            raise ProviderUncertain(error.message) from error
+        return view.refunded if view else 0
 
     def settle(self, claim: Claim, result: None) -> None:  # noqa: ARG002 - a handler's signature
         """The money is back; the charge is looked at and moves by itself."""

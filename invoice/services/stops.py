@@ -87,9 +87,13 @@ class Stops:
         with reading():
             agreement = db.session.get_one(Agreement, claim.subject_id)
             provider_id, wants_initial = agreement.provider_agreement_id, agreement.initial_amount > 0
+            status = agreement.status
         if provider_id is None:
             return Stopped(None, [])
         view = self._payments.find_agreement(provider_id)
+        if view is None and status in _OVER:
+            return Stopped(None, [])  # over, and forgotten at Vipps
+        was_accepted = AgreementStatus.ACTIVE in (status, view.status if view else None)
         if view is None or view.status not in _OVER:
             self._ask(claim, provider_id)
             view = self._payments.find_agreement(provider_id)
@@ -97,7 +101,8 @@ class Stops:
             raise ProviderUncertain("Vipps has not stopped the agreement yet")
         charges = self._payments.list_charges(provider_id)
         # Who accepted has paid: the money must be found before it can be given back.
-        if wants_initial and view.started_at is not None and not any(c.is_initial for c in charges):
+        was_accepted = was_accepted or view.started_at is not None
+        if wants_initial and was_accepted and not any(c.is_initial for c in charges):
             raise ProviderUncertain("the initial charge does not show yet")
         return Stopped(view, charges)
 
@@ -134,9 +139,12 @@ class Stops:
 
 
 def _enter_unseen(subscription: Subscription, agreement: Agreement, view: ChargeView) -> Charge:
-    """Write down money that was taken when a person accepted after all, before the stop arrived: to be given back."""
+    """Write down an initial charge that stands in no book; under an agreement that was not adopted it goes back."""
     agreement.initial_name = view.name
     partner = db.session.get_one(Partner, subscription.partner_id)
     return books.enter_initial(
-        subscription, agreement, signed_on=business_date(partner.market, view.captured_at), is_surplus=True
+        subscription,
+        agreement,
+        signed_on=business_date(partner.market, view.captured_at),
+        is_surplus=not agreement.is_adopted,
     )

@@ -183,12 +183,15 @@ def agreement_by_return(partner_id: int, return_id: str) -> Agreement | None:
 # Charges
 
 
-def lock_charges_to_submit(market: str, today: date, limit: int) -> Sequence[tuple[Charge, Agreement, Subscription]]:
+def lock_charges_to_submit(
+    market: str, today: date, since: date, limit: int
+) -> Sequence[tuple[Charge, Agreement, Subscription]]:
     """Planned charges to create today, of subscriptions that are still active; locked, others' are skipped.
 
-    One that is late waits until those before it are settled.
+    One that is late waits until those before it are settled; for one at the provider only while it fell due at or
+    after `since`, so that one that was set aside holds nobody up for ever.
     """
-    earlier = aliased(Charge)
+    earlier, unsent = aliased(Charge), [ChargeStatus.PLANNED, ChargeStatus.SUBMITTING]
     must_wait = and_(
         Charge.due_on <= today,
         exists().where(
@@ -196,6 +199,7 @@ def lock_charges_to_submit(market: str, today: date, limit: int) -> Sequence[tup
             earlier.period > 0,
             earlier.period < Charge.period,
             earlier.status.in_(CHARGE_OPEN),
+            or_(earlier.status.in_(unsent), earlier.due_on >= since),
         ),
     )
     rows = db.session.execute(

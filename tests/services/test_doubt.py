@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
 
-from invoice.errors import ProviderUnavailable, ProviderUncertain
+from invoice.errors import ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
-from invoice.services.jobs import Jobs, Services
+from invoice.services.jobs import Job, Jobs, Services
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge, Partner
 from tests.conftest import StandingClock
@@ -293,3 +294,166 @@ def test_a_press_that_comes_while_another_drafts_starts_no_second_draft(
 
     assert payments.calls.count("draft") == 2
     assert {first.url, seen[0].url} == {"https://api.vipps.no/landing/agr_2"}
+
+
+def test_one_silence_does_not_make_a_charge_unsent_that_was_seen(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    time.move(days=27)
+    settle(jobs)
+    payments.stops_at_once = False
+    services.subscriptions.cancel(number)
+    payments.hidden.add(name)
+    pass_time(jobs, time, hours=80, step=4)
+    payments.hidden.clear()
+    payments.settle_charge(name, ChargeStatus.CHARGED)
+    payments.stops_at_once = True
+
+    pass_time(jobs, time, hours=30)
+
+    assert payments.charge(name).refunded == 9900
+    assert charges(number)[-1].status == ChargeStatus.REFUNDED
+
+
+def test_a_charge_that_we_set_aside_is_found_paid_without_any_webhook(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    payments.faults.after("create", ProviderUncertain("timeout"))
+    time.move(days=27)
+    pass_time(jobs, time, hours=5)
+    assert charges(number)[-1].status == ChargeStatus.REFUSED
+    payments.hidden.clear()
+    payments.settle_charge(name, ChargeStatus.CHARGED)
+
+    pass_time(jobs, time, hours=48, step=6)
+
+    assert (charges(number)[1].status, charges(number)[1].captured) == (ChargeStatus.CHARGED, 9900)
+
+
+def test_a_charge_that_was_set_aside_does_not_hold_up_a_late_one_for_ever(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    partner = a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+    charge_id = charges(number)[-1].id
+    with transaction():
+        db.session.get_one(Charge, charge_id).check_at = None  # as a quarantined one stands there
+    _suspend(partner.id, time)
+    pass_time(jobs, time, hours=24 * 50, step=24)
+    _suspend(partner.id, None)
+
+    pass_time(jobs, time, hours=48, step=12)
+
+    assert charges(number)[2].status == ChargeStatus.SUBMITTED
+
+
+def test_a_refund_whose_look_fails_stays_in_doubt(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    services.subscriptions.cancel(number)
+    payments.accept("agr_1")
+    time.move(minutes=1)
+    payments.faults.before("find_charge", ProviderUnavailable("429"), ProviderRefused("no"))
+
+    pass_time(jobs, time, hours=3)
+
+    assert len(payments.refunds) == 1
+    assert "refund.failed" not in event_types(number)
+    assert charges(number)[0].status == ChargeStatus.REFUNDED
+
+
+def test_a_stop_waits_for_the_initial_money_though_vipps_shows_no_start(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.shows_start = False
+    services.subscriptions.cancel(number)
+    payments.accept("agr_1")
+    payments.hidden.add(the_name(number, 0))
+    job_of(jobs, "operations").run_once()
+    assert subscription(number).status == SubscriptionStatus.CANCELLING
+
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=3)
+
+    assert payments.charge(the_name(number, 0)).refunded == 9900
+
+
+def job_of(jobs: Jobs, name: str) -> Job:
+    return next(job for job in jobs.table if job.name == name)
+
+
+def test_a_paid_first_period_of_a_found_agreement_is_kept(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    partner = a_partner()
+    payments.faults.after("draft", ProviderUncertain("timeout"))
+    number = services.subscriptions.request(partner, a_wish()).subscription_id
+    payments.accept("agr_1")
+    payments.hidden.add(the_name(number, 0))
+    ring = {"agreement_id": "agr_1", "external_id": subscription(number).ulid, "charge_name": None}
+    services.inbox.take_webhook(json.dumps(ring).encode())
+    pass_time(jobs, time, hours=2)
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=2)
+    assert [(c.name, c.captured) for c in charges(number)] == [(the_name(number, 0), 9900)]
+
+    services.subscriptions.cancel(number)
+    pass_time(jobs, time, hours=2)
+
+    assert payments.charge(the_name(number, 0)).refunded == 0
+    assert subscription(number).status == SubscriptionStatus.CANCELLED
+
+
+def test_a_draft_that_vipps_has_forgotten_ends_after_a_day(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.agreements.clear()
+
+    pass_time(jobs, time, hours=26)
+    pass_time(jobs, time, hours=24 * 15, step=24)
+
+    assert newest_agreement(number).status == AgreementStatus.EXPIRED
+    assert subscription(number).status == SubscriptionStatus.EXPIRED
+
+
+def test_a_provider_that_hangs_is_left_alone_after_three_rows(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    partner = a_partner()
+    for _ in range(10):
+        services.subscriptions.request(partner, a_wish())
+    payments.faults.before("find_agreement", *[ProviderUncertain("timeout")] * 100)
+    time.move(minutes=1)
+
+    jobs.run_pending()
+
+    assert payments.calls.count("find_agreement") == 3
+
+
+def test_a_set_aside_charge_is_told_once(services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+    name = the_name(number, 1)
+    payments.agreements["agr_1"].charges[name] = replace(payments.charge(name), amount=1)
+
+    for hour in range(4):
+        _ring_charge(services, name)
+        ring = {"agreement_id": "agr_1", "external_id": str(hour), "charge_name": name}
+        services.inbox.take_webhook(json.dumps(ring).encode())
+        settle(jobs)
+
+    assert event_types(number).count("charge.quarantined") == 1

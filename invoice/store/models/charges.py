@@ -28,6 +28,7 @@ class Charge(Base):
             postgresql_where=_HOLDS_PERIOD,
         ),
         CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="money"),
+        Index("ix_charges_subscription_id", "subscription_id"),
         Index("ix_charges_to_submit", "status", "submit_on"),
         Index("ix_charges_check_at", "check_at"),
         Index("ix_charges_operation_id", "operation_id"),

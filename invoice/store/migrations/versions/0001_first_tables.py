@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 09:23:28.712252+00:00
+Create Date: 2026-11-21 10:24:32.893997+00:00
 """
 
 import sqlalchemy as sa
@@ -232,6 +232,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_charges_agreement_id', ['agreement_id'], unique=False)
         batch_op.create_index('ix_charges_check_at', ['check_at'], unique=False)
         batch_op.create_index('ix_charges_operation_id', ['operation_id'], unique=False)
+        batch_op.create_index('ix_charges_subscription_id', ['subscription_id'], unique=False)
         batch_op.create_index('ix_charges_to_submit', ['status', 'submit_on'], unique=False)
         batch_op.create_index('uq_charges_period', ['subscription_id', 'period'], unique=True, sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
 
@@ -263,6 +264,7 @@ def downgrade() -> None:
     with op.batch_alter_table('charges', schema=None) as batch_op:
         batch_op.drop_index('uq_charges_period', sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
         batch_op.drop_index('ix_charges_to_submit')
+        batch_op.drop_index('ix_charges_subscription_id')
         batch_op.drop_index('ix_charges_operation_id')
         batch_op.drop_index('ix_charges_check_at')
         batch_op.drop_index('ix_charges_agreement_id')
