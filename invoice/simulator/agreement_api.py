@@ -21,12 +21,14 @@ from invoice.simulator.wishes import read_accept
 agreement_api = Blueprint("agreement_api", __name__)
 
 _PAGE_SIZE, _PAGE_MOST = 500, 2000
+_LAST = 253_402_300_799_000  # milliseconds until the last second of the year 9999
 _PATH = "/recurring/v3/agreements"
 
 
 def the_agreement(act: Act, agreement_id: str) -> Agreement:
     """Return the agreement. Raises Problem 404, also while it is not visible yet."""
-    if not agreement_id.startswith("agr_"):
+    # The file lists this problem's status for what is written, and only 404 for what is read.
+    if act.key and not agreement_id.startswith("agr_"):
         raise Problem(
             "invalid-agreement-id", "The agreement id is invalid.", [("agreementId", "Has an invalid format")]
         )
@@ -69,9 +71,7 @@ def list_agreements(act: Act) -> Answer:
         raise invalid(("status", f"Must be one of {', '.join(AgreementStatus)}"))
     number = _query_integer("pageNumber", default=1, most=2**31 - 1)
     size = _query_integer("pageSize", default=_PAGE_SIZE, most=_PAGE_MOST)
-    after = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
-        milliseconds=_query_integer("createdAfter", default=0, most=2**53, least=0)
-    )
+    after = _instant(_query_integer("createdAfter", default=0, least=-(2**63), most=2**63 - 1))
     asked = (
         select(Agreement)
         .where(Agreement.status == status, Agreement.created_at >= after)
@@ -86,10 +86,16 @@ def _query_integer(name: str, *, default: int, most: int, least: int = 1) -> int
     text = request.args.get(name, "")
     if not text:
         return default
-    # Sixteen digits hold the largest bound; more would only cost time to convert.
-    if not re.fullmatch(r"\d{1,16}", text, re.ASCII) or not least <= int(text) <= most:
+    # Nineteen digits hold the largest bound; more would only cost time to convert.
+    if not re.fullmatch(r"-?\d{1,19}", text, re.ASCII) or not least <= int(text) <= most:
         raise invalid((name, f"Must be from {least} to {most}"))
     return int(text)
+
+
+def _instant(milliseconds: int) -> datetime:
+    """Return the instant so long after 1970, or the nearest one that can be told: nothing here is made outside."""
+    within = min(max(milliseconds, 0), _LAST)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=within)
 
 
 @agreement_api.get(f"{_PATH}/<agreement_id>", strict_slashes=False)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from invoice.simulator.agreement_api import agreement_api
 from invoice.simulator.answers import json_answer
@@ -33,6 +33,7 @@ from invoice.simulator.world import World
 logger = logging.getLogger(__name__)
 
 _TEMPLATES = Path(__file__).parents[2] / "templates"
+_GATED = ("/accesstoken/", "/recurring/", "/webhooks/")  # where Vipps' gateway would speak for the framework
 _PAUSE = 0.15  # real seconds between two looks at what is due
 # A turn takes a hundred rows of a kind; this many are a million, or a row that never rests.
 _MOST_TURNS = 10_000
@@ -126,9 +127,11 @@ def _create_app(world: World, machine: TimeMachine) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MOST
     app.extensions["simulator_world"] = world
     app.extensions["simulator_time_machine"] = machine
+    app.url_map.merge_slashes = False  # an empty id is a wrong address, not a redirect
     for blueprint in (token_api, agreement_api, charge_api, webhook_api, twilio_api, control_api, disorder_api, pages):
         app.register_blueprint(blueprint)
     app.before_request(_refuse_strangers)
+    app.before_request(_refuse_added_methods)
     app.wsgi_app = _lower_token_path(app.wsgi_app)  # type: ignore[method-assign]
     app.register_error_handler(404, unknown_address)
     app.register_error_handler(405, unknown_address)
@@ -158,5 +161,16 @@ def _refuse_strangers() -> Response | None:
     return None
 
 
+def _refuse_added_methods() -> Response | None:
+    """Answer HEAD and OPTIONS, which the framework gives to every view, like any method that Vipps does not have."""
+    if request.method in ("HEAD", "OPTIONS") and request.path.startswith(_GATED):
+        return unknown_address(MethodNotAllowed())
+    return None
+
+
 def _http_error(error: HTTPException) -> Response:
-    return respond(json_answer(error.code or 500, {"error": error.description or error.name}))
+    status, said = error.code or 500, error.description or error.name
+    if not request.path.startswith(_GATED):
+        return respond(json_answer(status, {"error": said}))
+    outer = {"responseCode": status, "responseMessage": error.name}
+    return respond(json_answer(status, {"responseInfo": outer, "result": {"message": said}}))

@@ -29,6 +29,8 @@ def vendor_call(name: str) -> Callable[[Callable[..., Response]], Callable[..., 
         @functools.wraps(view)
         def run(**path: str) -> Response:
             fault = world().faults.take(name, path.get("agreement_id"), request.get_data())
+            if fault:
+                request.environ["simulator.fault"] = fault.kind  # for whoever listens at the door
             work = functools.partial(view, **path)
             return _FAULTS[fault.kind](fault, work) if fault else work()
 

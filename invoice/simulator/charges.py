@@ -12,7 +12,7 @@ from invoice.simulator.act import Act
 from invoice.simulator.events import tell_charge
 from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeStatus, OrderId
 from invoice.simulator.problems import Problem, invalid
-from invoice.simulator.wishes import Wish, read_wish
+from invoice.simulator.wishes import Wish, check_echoable, read_wish
 
 BULK_MOST = 2000
 # All charges of one interval together may be this many times the price. Source: agent-toolkit, 2026-08-21.
@@ -133,8 +133,7 @@ def create_many(act: Act, items: Any) -> dict[str, Any]:
     """Make many charges; return the vendor's two lists. Raises Problem if the list that came is wrong itself."""
     if not isinstance(items, list) or not 0 < len(items) <= BULK_MOST:
         raise invalid(("body", f"Must be a list of 1 to {BULK_MOST} charges"))
-    if not all(isinstance(item, dict) for item in items):
-        raise invalid(("body", "Must hold only objects"))
+    check_echoable(items)
     agreements = _agreements_of(act, items)
     valid: list[str] = []
     wrong: list[dict[str, Any]] = []
@@ -143,7 +142,7 @@ def create_many(act: Act, items: Any) -> dict[str, Any]:
             valid.append(_create_item(act, item, agreements))
         except Problem as problem:
             errors = [f"{name}: {reason}" for name, reason in problem.reasons] or [problem.detail]
-            echo = {name: item[name] for name in _ECHOED if name in item}
+            echo = {name: item[name] for name in _ECHOED if item.get(name) is not None}
             wrong.append({"chargeBatchItemDto": echo, "errors": errors})
     return {"validCharges": valid, "invalidCharges": wrong}
 

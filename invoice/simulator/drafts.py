@@ -17,6 +17,7 @@ UNITS = ("YEAR", "MONTH", "WEEK", "DAY")
 TRANSACTION_TYPES = ("DIRECT_CAPTURE", "RESERVE_CAPTURE")
 PRICING_TYPES = ("LEGACY", "VARIABLE", "FLEXIBLE")
 ORDER_ID = r"[A-Za-z0-9-]+"
+EXTERNAL_ID = r"[^\n\r\u2028\u2029]+"  # one line: the file's pattern is ^.{1,64}$
 MSISDN = r"[1-9]\d{6,14}"
 SCOPES = {"name", "address", "email", "phoneNumber", "birthDate", "nin"}
 
@@ -71,7 +72,7 @@ def read_draft(body: Any, now: datetime, switches: Values) -> Draft:
         phone=_phone(fields),
         initial_charge=_initial_charge(fields, switches),
         campaign=_campaign(fields, pricing, now),
-        external_id=fields.text("externalId", size=(1, 64)),
+        external_id=fields.text("externalId", size=(1, 64), pattern=EXTERNAL_ID),
         scope=_scope(fields),
         payment_method=_payment_method(fields),
     )
@@ -137,7 +138,7 @@ def _initial_charge(parent: Fields, switches: Values) -> dict[str, Any] | None:
         "description": fields.text("description", size=(1, switches.description_limit), required=True),
         "transactionType": fields.choice("transactionType", TRANSACTION_TYPES, required=True),
         "orderId": fields.text("orderId", size=(1, 64), pattern=ORDER_ID),
-        "externalId": fields.text("externalId", size=(1, 64)),
+        "externalId": fields.text("externalId", size=(1, 64), pattern=EXTERNAL_ID),
     }
     fields.refuse_others()
     return charge
@@ -199,7 +200,7 @@ def read_update(body: Any, pricing_type: str) -> Update:
     columns: dict[str, Any] = {
         "product_name": fields.text("productName", size=(1, 45)),
         "product_description": fields.text("productDescription", size=(0, 100)),
-        "external_id": fields.text("externalId", size=(1, 64)),
+        "external_id": fields.text("externalId", size=(1, 64), pattern=EXTERNAL_ID),
         "manage_url": _url(fields, "merchantAgreementUrl", 1024, any_scheme=False)
         if fields.has("merchantAgreementUrl")
         else None,

@@ -75,11 +75,13 @@ class Problem(Refusal):
 
 
 class WebhookProblem(Refusal):
-    """A no from the Webhooks API, which names its trace differently. Source: Vipps Webhooks OpenAPI (2026-04)."""
+    """A no from the Webhooks API: always 400, and the trace has another name.
 
-    def __init__(self, status: int, reasons: Reasons) -> None:
-        super().__init__(status, reasons)
-        self.status = status
+    Source: Vipps Webhooks OpenAPI (2026-04), which knows no other refusal, not even for an id that is not there.
+    """
+
+    def __init__(self, reasons: Reasons) -> None:
+        super().__init__(reasons)
         self.reasons = reasons
 
     def answer(self, path: str) -> Answer:
@@ -87,14 +89,14 @@ class WebhookProblem(Refusal):
         trace = new_uuid().replace("-", "")
         body = {
             "type": "https://tools.ietf.org/html/rfc7231#section-6.5.1",
-            "title": {400: "Bad Request", 404: "Not Found", 415: "Unsupported Media Type"}[self.status],
-            "status": self.status,
+            "title": "Bad Request",
+            "status": 400,
             "detail": "One or more validation errors occurred.",
             "instance": path.removeprefix("/webhooks"),
             "traceId": f"00-{trace}-{trace[:16]}-00",
             "extraDetails": [{"name": name, "reason": reason} for name, reason in self.reasons],
         }
-        return Answer(self.status, json.dumps(body, ensure_ascii=False), "application/problem+json")
+        return Answer(400, json.dumps(body, ensure_ascii=False), "application/problem+json")
 
 
 class GatewayRefusal(Refusal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from flask import Blueprint, Response, request
@@ -21,6 +22,7 @@ from invoice.simulator.world import TOKEN_LIFE
 token_api = Blueprint("token_api", __name__)
 
 TOKEN_PATH = "/accesstoken/get"  # noqa: S105 - a path
+_TYPE = "application/json;charset=UTF-8"  # Source: Vipps access token OpenAPI 2.0.0 (2026-04), to the letter.
 
 # Source: Userinfo API guide, 2023: profile data may be fetched for 168 hours after the consent.
 _PROFILE_LIFE = timedelta(hours=168)
@@ -49,7 +51,7 @@ def get_token() -> Response:
         "resource": "00000002-0000-0000-c000-000000000000",
         "access_token": token,
     }
-    return respond(json_answer(200, body_ok))
+    return respond(replace(json_answer(200, body_ok), content_type=_TYPE))
 
 
 def _credential(name: str) -> str:

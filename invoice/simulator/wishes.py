@@ -10,12 +10,14 @@ from datetime import date, datetime
 from typing import Any
 
 from invoice.simulator import market
-from invoice.simulator.drafts import LEAST, MOST, ORDER_ID, TRANSACTION_TYPES
+from invoice.simulator.drafts import EXTERNAL_ID, LEAST, MOST, ORDER_ID, TRANSACTION_TYPES
 from invoice.simulator.fields import Fields
-from invoice.simulator.problems import Problem, invalid
+from invoice.simulator.problems import Problem, Reasons, invalid
 from invoice.simulator.switches import Values
 
 RETRY_DAYS = 14
+PROCESSING_MODES = ("MULTIPLE_ATTEMPTS", "SINGLE_ATTEMPT")
+_ANY = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,28 @@ class Wish:
     processing_mode: str
     order_id: str | None
     external_id: str | None
+
+
+def check_echoable(items: list[Any]) -> None:
+    """Raise Problem unless every item of a batch could stand in an answer, which echoes those that are wrong.
+
+    What is missing or of another type cannot be echoed, so it must be the request that is refused, not the item.
+    Source: Vipps Recurring v3, ChargeBatchItemDto (2025-10).
+    """
+    reasons: Reasons = []
+    for number, item in enumerate(items):
+        fields = Fields(item, f"[{number}].", reasons)
+        fields.text("due", size=(0, _ANY), required=True)
+        fields.integer("retryDays", low=-_ANY - 1, required=True)
+        fields.integer("amount", low=-_ANY - 1, required=True)
+        fields.text("description", size=(0, _ANY), required=True)
+        fields.choice("transactionType", TRANSACTION_TYPES, required=True)
+        fields.text("orderId", size=(1, 64), required=True, pattern=rf"(?s:{ORDER_ID}.*)")
+        fields.choice("processingMode", PROCESSING_MODES)
+        fields.text("agreementId", size=(0, _ANY))
+        fields.text("externalId", size=(0, _ANY))
+    if reasons:
+        raise invalid(*reasons)
 
 
 def read_wish(body: Any, now: datetime, switches: Values, *, bulk: bool = False) -> Wish:
@@ -53,7 +77,7 @@ def read_wish(body: Any, now: datetime, switches: Values, *, bulk: bool = False)
         retry_days=_retry_days(fields, kind),
         processing_mode=_processing_mode(fields, kind),
         order_id=fields.text("orderId", size=(1, 64), pattern=ORDER_ID, required=bulk),
-        external_id=fields.text("externalId", size=(1, 64)),
+        external_id=fields.text("externalId", size=(1, 64), pattern=EXTERNAL_ID),
     )
     fields.refuse_others()
     if fields.reasons:
@@ -74,7 +98,7 @@ def _retry_days(fields: Fields, kind: str) -> int:
 
 
 def _processing_mode(fields: Fields, kind: str) -> str:
-    mode = fields.choice("processingMode", ("MULTIPLE_ATTEMPTS", "SINGLE_ATTEMPT"))
+    mode = fields.choice("processingMode", PROCESSING_MODES)
     if mode and kind == "UNSCHEDULED":
         fields.wrong("processingMode", "Is not allowed for UNSCHEDULED charges")
     if mode == "SINGLE_ATTEMPT" and fields.raw("retryDays") != 0:

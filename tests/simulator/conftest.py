@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request, Response
 from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.app import Simulator, create_simulator
 from invoice.simulator.serving import make_simulator_server
+from tests import spec
 
 # A Tuesday, 10:00 in Oslo: after the main batch, before the retries.
 START = datetime(2030, 1, 15, 9, tzinfo=UTC)
@@ -172,8 +173,10 @@ class Receiver:
 def simulator(tmp_path: Any) -> Iterator[Simulator]:
     made = create_simulator(tmp_path / "data", base_url="http://127.0.0.1:8001")
     made.clock.move(START - made.clock.now())
+    exchanges = spec.record(made.app)
     yield made
     made.stop()
+    assert spec.absent() or spec.violations(exchanges) == []
 
 
 @pytest.fixture
@@ -186,8 +189,10 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Merchant]:
     """A merchant for requests that are refused: they leave nothing behind, so one stand-in serves a whole module."""
     made = create_simulator(tmp_path_factory.mktemp("refused"), base_url="http://127.0.0.1:8001")
     made.clock.move(START - made.clock.now())
+    exchanges = spec.record(made.app)
     yield Merchant(made)
     made.stop()
+    assert spec.absent() or spec.violations(exchanges) == []
 
 
 @pytest.fixture

@@ -283,6 +283,26 @@ def test_the_batch_endpoint_takes_at_most_two_thousand(merchant: Merchant) -> No
     assert merchant.call("POST", "/recurring/v3/agreements/charges", [item, 7]).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"orderId": None}, {"orderId": "_"}, {"orderId": "x" * 65}, {"amount": "100"}, {"amount": 2**31}),
+        *({"due": None}, {"retryDays": 1.5}, {"transactionType": "GIFT"}, {"processingMode": "NEVER"}),
+    ],
+)
+def test_a_batch_with_an_item_that_cannot_be_echoed_is_refused_whole(
+    merchant: Merchant, changes: dict[str, Any]
+) -> None:
+    agreement_id = merchant.active()
+    items = [bulk_item(merchant, agreement_id, "b-1"), bulk_item(merchant, agreement_id, "b-2") | changes]
+
+    answer = merchant.call("POST", "/recurring/v3/agreements/charges", items)
+
+    assert answer.status_code == 400
+    assert [row["name"] for row in answer.get_json()["extraDetails"]] == [f"[1].{next(iter(changes))}"]
+    assert merchant.call("GET", "/recurring/v3/charges/b-1").status_code == 404
+
+
 def test_a_batch_may_fail_afterwards(merchant: Merchant, receiver: Receiver) -> None:
     merchant.switch(bulk_creation_fails=True)
     agreement_id = merchant.active()

@@ -273,7 +273,35 @@ def test_no_path_makes_an_error_of_ours(refused: Merchant, path: str) -> None:
 
 
 def test_a_malformed_agreement_id_has_its_own_name(merchant: Merchant) -> None:
-    assert merchant.call("GET", f"{AGREEMENTS}/123").get_json()["type"].endswith("#invalid-agreement-id")
+    assert merchant.call("PATCH", f"{AGREEMENTS}/123", {}).get_json()["type"].endswith("#invalid-agreement-id")
+
+
+def test_an_agreement_that_cannot_be_is_not_found_when_read(refused: Merchant) -> None:
+    assert refused.call("GET", f"{AGREEMENTS}/123").status_code == 404
+
+
+@pytest.mark.parametrize("after", [-(2**63), -1, 253_402_300_800_000, 2**53, 2**63 - 1])
+def test_agreements_can_be_asked_for_after_any_instant(refused: Merchant, after: int) -> None:
+    assert refused.call("GET", f"{AGREEMENTS}?createdAfter={after}").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "\u2028"])
+def test_an_external_id_is_one_line(refused: Merchant, name: str) -> None:
+    assert refused.call("POST", AGREEMENTS, refused.draft_body(externalId=name)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", f"{AGREEMENTS}//charges"), ("HEAD", AGREEMENTS), ("OPTIONS", AGREEMENTS)]
+)
+def test_what_the_vendor_does_not_have_is_not_there(refused: Merchant, method: str, path: str) -> None:
+    assert refused.call(method, path).status_code == 404
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_gateways_words(refused: Merchant) -> None:
+    answer = refused.call("POST", AGREEMENTS, "x" * (8 * 1024 * 1024))
+
+    assert answer.status_code == 413
+    assert answer.get_json()["responseInfo"]["responseCode"] == 413
 
 
 def test_limits_of_the_vendor_can_be_switched_on(merchant: Merchant) -> None:

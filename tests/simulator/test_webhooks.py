@@ -53,6 +53,15 @@ def test_what_arrives_is_signed_with_the_registrations_secret(
     assert request.headers["Host"] == receiver.url.split("/")[2]
 
 
+@pytest.mark.parametrize("header", ["Vipps-System-Name", "Merchant-Serial-Number"])
+def test_refusals_of_webhooks_have_their_own_shape(merchant: Merchant, header: str) -> None:
+    answer = merchant.call("GET", HOOKS, **{header: "9" * 31})
+
+    assert answer.status_code == 400
+    assert "traceId" in answer.get_json()
+    assert [row["name"] for row in answer.get_json()["extraDetails"]] == [header]
+
+
 def test_the_secret_is_shown_once(merchant: Merchant) -> None:
     made = merchant.register("https://shop.example.com/hook")
 
@@ -61,7 +70,7 @@ def test_the_secret_is_shown_once(merchant: Merchant) -> None:
     assert listed == [{"id": made["id"], "url": "https://shop.example.com/hook", "events": ALL_EVENTS}]
     assert merchant.call("DELETE", f"{HOOKS}/{made['id']}").status_code == 204
     assert merchant.call("GET", HOOKS).get_json() == {"webhooks": []}
-    assert merchant.call("DELETE", f"{HOOKS}/{made['id']}").status_code == 404
+    assert merchant.call("DELETE", f"{HOOKS}/{made['id']}").status_code == 400
 
 
 @pytest.mark.parametrize(
