@@ -14,18 +14,28 @@ from invoice.config import Settings, environ
 from invoice.engine.inline import Engine
 from invoice.providers.base import PaymentProvider, SmsProvider
 from invoice.providers.twilio import TwilioClient
-from invoice.providers.vipps import SalesUnit, VippsClient
+from invoice.providers.vipps import VippsClient
+from invoice.providers.vipps_caller import SalesUnit
+from invoice.services.accounts import AccountKeys, Accounts
+from invoice.services.batches import Batches
+from invoice.services.cancels import Cancels
+from invoice.services.captures import Captures
+from invoice.services.changes import Changes
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
+from invoice.services.doctor import Doctor
 from invoice.services.drafts import Drafts
 from invoice.services.health import MIGRATIONS
 from invoice.services.inbox import Inbox
 from invoice.services.jobs import Jobs, Services
+from invoice.services.limits import SharedRates
 from invoice.services.messages import Messages
 from invoice.services.operations import Operations
+from invoice.services.plans import Plans
 from invoice.services.refunds import Refunds
 from invoice.services.stops import Stops
 from invoice.services.subscriptions import Subscriptions
+from invoice.services.sweep import Sweep
 from invoice.services.webhooks import WebhookRegistrations
 from invoice.store.db import db, install_engine_settings, set_encryption_keys
 from invoice.web import bodies, errors, formats, headers, health, hooks, logs, mobile_invoice, pages
@@ -45,13 +55,13 @@ def create_app(
     settings = settings or Settings.from_environ(environ())
     app = Flask(__name__, static_folder=str(Path(formats.__file__).parent / "static"))
     _open_store(app, settings)
-    payments = payments or _vipps(settings)
+    accounts = _accounts(settings, payments)
     sms = sms or TwilioClient(settings.twilio_base_url, settings.twilio_account_sid, settings.twilio_auth_token)
-    services = build_services(settings, payments, sms)
+    services = build_services(settings, accounts, sms)
     app.extensions.update(
         {
             reach.SERVICES: services,
-            reach.PAYMENTS: payments,
+            reach.PAYMENTS: accounts.own,
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
         }
@@ -62,32 +72,49 @@ def create_app(
     return app
 
 
-def build_services(settings: Settings, payments: PaymentProvider, sms: SmsProvider) -> Services:
+def build_services(settings: Settings, accounts: Accounts, sms: SmsProvider) -> Services:
     """Join the use cases; each gets exactly what it needs."""
     operations = Operations()
-    drafts = Drafts(settings, payments, operations)
-    consents = Consents(settings, payments, operations, drafts)
-    Stops(payments, operations)
-    Refunds(payments, operations)
-    messages = Messages(sms, operations)
+    drafts = Drafts(settings, accounts, operations)
+    consents = Consents(settings, accounts, operations, drafts)
+    Stops(accounts, operations)
+    webhooks = WebhookRegistrations(settings, accounts)
     return Services(
+        accounts=accounts,
         operations=operations,
         subscriptions=Subscriptions(settings, operations, drafts, invite_text),
         consents=consents,
-        charges=Charges(settings, payments, operations),
-        inbox=Inbox(payments, consents, messages),
-        webhooks=WebhookRegistrations(settings, payments),
+        changes=Changes(accounts, operations),
+        plans=Plans(settings, accounts),
+        batches=Batches(settings, accounts, operations),
+        charges=Charges(accounts),
+        captures=Captures(accounts, operations),
+        cancels=Cancels(accounts, operations),
+        refunds=Refunds(accounts, operations),
+        inbox=Inbox(accounts.own, consents, Messages(sms, operations)),
+        webhooks=webhooks,
+        sweep=Sweep(accounts, consents),
+        rates=SharedRates(),
+        doctor=Doctor(settings, webhooks),
     )
 
 
-def _vipps(settings: Settings) -> VippsClient:
-    unit = SalesUnit(
+def _accounts(settings: Settings, payments: PaymentProvider | None) -> Accounts:
+    """Return the payment accounts; `payments` stands in for all of them."""
+    if payments is not None:
+        return Accounts(payments, lambda _keys: payments)
+
+    def connect(keys: AccountKeys) -> VippsClient:
+        unit = SalesUnit(keys.client_id, keys.client_secret, keys.subscription_key, keys.account)
+        return VippsClient(settings.vipps_base_url, unit, settings.landing_domains, rates=SharedRates())
+
+    own = AccountKeys(
+        account=settings.vipps_merchant_serial_number,
         client_id=settings.vipps_client_id,
         client_secret=settings.vipps_client_secret,
         subscription_key=settings.vipps_subscription_key,
-        merchant_serial_number=settings.vipps_merchant_serial_number,
     )
-    return VippsClient(settings.vipps_base_url, unit, settings.landing_domains)
+    return Accounts(connect(own), connect)
 
 
 def _open_store(app: Flask, settings: Settings) -> None:

@@ -39,13 +39,19 @@ def _database(value: str) -> None:
         raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
 
 
+def _secret_keys(value: str) -> None:
+    """One key, or several with the newest first, so that what older ones encrypted can still be read."""
+    if any(len(key.strip()) < 32 for key in value.split(",")):
+        raise ValidationError("must be at least 32 characters (each key, when several are separated by commas)")
+
+
 class _SettingsSchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
     INVOICE_DATABASE_URL = ma.String(load_default=DEFAULT_DATABASE_URL, validate=_database)
     INVOICE_PUBLIC_URL = ma.String(required=True, validate=_web_address)
-    INVOICE_SECRET_KEY = ma.String(required=True, validate=validate.Length(min=32))
+    INVOICE_SECRET_KEY = ma.String(required=True, validate=_secret_keys)
     INVOICE_ENGINE = ma.String(load_default=None, allow_none=True, validate=validate.OneOf(["inline", "distributed"]))
     INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
     INVOICE_RETRY_DAYS = ma.Integer(load_default=5, validate=validate.Range(0, 14))

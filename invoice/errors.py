@@ -79,8 +79,12 @@ class ProviderDenied(ProviderError):
 class ProviderUnavailable(ProviderError):
     """The provider cannot be reached."""
 
-    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: float | None = None, is_throttled: bool = False
+    ) -> None:
+        """retry_after_s: what it asked us to wait.  is_throttled: it said that there are too many calls."""
         self.retry_after_s = retry_after_s
+        self.is_throttled = is_throttled
         super().__init__(message)
 
 

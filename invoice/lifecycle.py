@@ -60,6 +60,15 @@ class ChargeStatus(StrEnum):
     REFUSED = "REFUSED"  # Vipps would not create it; holds its period until an operator decides
 
 
+class ChangeStatus(StrEnum):
+    """A new price or new words for a subscription."""
+
+    REQUESTED = "REQUESTED"  # asked for; everything is charged as before
+    DONE = "DONE"  # the app shows it; what is not submitted yet is charged so
+    FAILED = "FAILED"
+    VOID = "VOID"  # the subscription ended before
+
+
 class OperationStatus(StrEnum):
     """One act on the outside world."""
 
@@ -130,7 +139,8 @@ CHARGE_MOVES: dict[ChargeStatus, frozenset[ChargeStatus]] = {
     _C.FAILED: frozenset({_C.CHARGED, _C.PARTIALLY_REFUNDED, _C.REFUNDED}),
     _C.CANCELLED: frozenset(),
     _C.REFUNDED: frozenset(),
-    _C.VOID: _AT_PROVIDER,
+    # One that was taken out before it was sent may be wanted again, under its old name.
+    _C.VOID: _AT_PROVIDER | {_C.PLANNED},
     _C.REFUSED: _AT_PROVIDER | _PROVIDER_END,
 }
 

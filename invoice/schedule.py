@@ -18,6 +18,8 @@ _UNITS = {Interval.WEEK: "weeks", Interval.MONTH: "months", Interval.YEAR: "year
 
 # A charge can be created until midnight before its due date. Source: Vipps Recurring v3, since October 2025.
 MINIMUM_LEAD_DAYS = 1
+# How long reserved money waits to be captured. Source: Vipps MobilePay agent-toolkit, 2026-08-21.
+_CAPTURE_LIFE = {"NO": timedelta(days=180), "DK": timedelta(days=14), "FI": timedelta(days=14)}
 # Late periods are made up for one at a time, never two within this many days.
 CATCH_UP_GAP_DAYS = 3
 # Batches run at 09:00 and 17:00 in Norway (agent-toolkit, 2026-08-21); we look when each is over.
@@ -33,6 +35,15 @@ def due_date(anchor: date, interval: Interval, period: int) -> date:
     A day that the month lacks becomes its last: 31 January, 28 February, 31 March; 29 February yearly likewise.
     """
     return anchor + relativedelta(**{_UNITS[interval]: period})  # type: ignore[arg-type]
+
+
+def interval_around(anchor: date, interval: Interval, day: date) -> tuple[date, date]:
+    """Return the first day of the interval that `day` lies in, counted from the anchor, and the day after its last."""
+    days = {Interval.WEEK: 7, Interval.MONTH: 31, Interval.YEAR: 366}[interval]
+    period = max((day - anchor).days // days, 0)  # at most the right one, and near it
+    while due_date(anchor, interval, period + 1) <= day:
+        period += 1
+    return due_date(anchor, interval, period), due_date(anchor, interval, period + 1)
 
 
 def planned_due(scheduled_on: date, today: date, taken: Collection[date]) -> date:
@@ -58,6 +69,11 @@ def plan_date(due_on: date, plan_days: int) -> date:
 def submit_date(due_on: date, lead_days: int) -> date:
     """Return the date on which a charge due on `due_on` is created at the provider."""
     return due_on - timedelta(days=lead_days)
+
+
+def capture_life(market: str) -> timedelta:
+    """Return how long after its reservation money can be captured in `market`; then it is let go of."""
+    return _CAPTURE_LIFE[market]
 
 
 def next_charge_look(due_on: date, retry_days: int, market: str, now: datetime) -> datetime:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderRefused
 from invoice.lifecycle import AgreementStatus, ChargeStatus, MessageStatus
 from invoice.providers.base import (
+    AgreementPage,
     AgreementView,
     BatchAnswer,
     ChargeView,
@@ -24,6 +25,7 @@ from invoice.providers.base import (
     NewCharge,
     Receipt,
     Ring,
+    Terms,
     WebhookAddress,
 )
 from invoice.store.db import is_transaction_open
@@ -67,11 +69,18 @@ class FakeAgreement:
 class FakePayments(_Port):
     """A payment provider in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: str = "123456") -> None:
         super().__init__()
+        self.account = account
+        self.skew = timedelta(0)
+        self.acts_late = False  # whether captures, cancels and changes are only accepted, and enacted by `catch_up`
+        self.owed: list[Callable[[], None]] = []
         self.agreements: dict[str, FakeAgreement] = {}
         self.batches: list[tuple[str, str]] = []  # (key, request)
         self.refunds: list[tuple[str, int, str]] = []  # (charge, amount, key)
+        self.captures: list[tuple[str, int, str]] = []  # likewise
+        self.local_faults: dict[str, str] = {}  # charges that our own check turns down, with the reason
+        self.page_size = 2000
         self.webhooks: dict[str, str] = {}
         self.genuine = True
         self.refused_names: dict[str, str] = {}  # charges that a batch turns down, with the reason
@@ -87,12 +96,12 @@ class FakePayments(_Port):
         """The person approves: the initial charge is taken and the agreement begins."""
         agreement = self.agreements[agreement_id]
         agreement.view = replace(agreement.view, status=AgreementStatus.ACTIVE, started_at=at or utc_now())
-        initial = agreement.draft["initial_amount"]
+        initial = agreement.draft["initial"]
         if initial:
-            name = agreement.draft["initial_name"]
-            agreement.charges[name] = self._charge(
-                agreement, name, initial, ChargeStatus.CHARGED, is_initial=True, captured=initial
-            )
+            name, amount = initial["name"], initial["amount"]
+            status, taken = (ChargeStatus.RESERVED, 0) if initial["is_reserved"] else (ChargeStatus.CHARGED, amount)
+            charge = self._charge(agreement, name, amount, status, is_initial=True, captured=taken)
+            agreement.charges[name] = replace(charge, reserved_at=utc_now() if initial["is_reserved"] else None)
 
     def end(self, agreement_id: str, status: AgreementStatus = AgreementStatus.STOPPED) -> None:
         """The agreement ends, and what has not been taken with it."""
@@ -138,7 +147,7 @@ class FakePayments(_Port):
             name=name,
             agreement_id=agreement.view.agreement_id,
             amount=amount,
-            currency=agreement.draft["currency"],
+            currency=agreement.draft["price"]["currency"],
             status=status,
             captured=captured,
             refunded=0,
@@ -147,16 +156,118 @@ class FakePayments(_Port):
             is_initial=is_initial,
         )
 
+    def catch_up(self) -> None:
+        """Enact what was only accepted."""
+        owed, self.owed = self.owed, []
+        for act in owed:
+            act()
+
+    def _enact(self, act: Callable[[], None]) -> None:
+        if self.acts_late:
+            self.owed.append(act)
+        else:
+            act()
+
     # The port
 
+    def check_keys(self) -> None:
+        self._begin("check_keys")
+
+    def clock_skew(self) -> timedelta:
+        return self.skew
+
     def draft_request(self, draft: Draft) -> str:
-        return json.dumps({**vars(draft)}, default=str)
+        return json.dumps(asdict(draft), default=str)
+
+    def terms_request(self, terms: Terms) -> str:
+        return json.dumps(asdict(terms), default=str)
+
+    def update_agreement(self, agreement_id: str, request: str, *, key: str) -> None:
+        self._begin("update")
+        agreement, wanted = self.agreements[agreement_id], json.loads(request)
+        if agreement.view.status != AgreementStatus.ACTIVE:
+            raise ProviderRefused("not active", status=400)
+        self._enact(lambda: self._change(agreement, wanted))
+        self.faults.take("update", "after")
+
+    def _change(self, agreement: FakeAgreement, wanted: Mapping[str, Any]) -> None:
+        held = {"product_name": wanted["product_name"], "description": wanted["description"]}
+        if wanted["price"]:
+            held["amount"] = wanted["price"]["amount"]
+        agreement.view = replace(agreement.view, **{k: v for k, v in held.items() if v is not None})
+
+    def shows(self, view: AgreementView, request: str) -> bool:
+        wanted = json.loads(request)
+        same = all(wanted[n] in (None, getattr(view, n)) for n in ("product_name", "description"))
+        return same and (wanted["price"] is None or wanted["price"]["amount"] == view.amount)
+
+    def fault_of(self, charge: NewCharge, today: date) -> str | None:
+        return self.local_faults.get(charge.name)
+
+    def list_agreements(self, status: AgreementStatus, created_after: datetime) -> list[AgreementView]:
+        self._begin("list_agreements")
+        return [a.view for a in self.agreements.values() if a.view.status == status]
+
+    def page_of_agreements(self, status: AgreementStatus, created_after: datetime, number: int) -> AgreementPage:
+        views = self.list_agreements(status, created_after)
+        size = self.page_size
+        return AgreementPage(views[(number - 1) * size : number * size], is_last=number * size >= len(views))
+
+    def charge_request(self, charge: NewCharge) -> str:
+        return json.dumps({**vars(charge), "due_on": charge.due_on.isoformat()})
+
+    def create_charge(self, agreement_id: str, request: str, *, key: str) -> None:
+        self._begin("create_one")
+        reason = self._create(json.loads(request))
+        if reason:
+            raise ProviderRefused(reason, status=400)
+
+    def find_charge_by_name(self, name: str) -> ChargeView | None:
+        self._begin("find_charge_by_name")
+        return next((a.charges[name] for a in self.agreements.values() if name in a.charges), None)
+
+    def cancel_charge(self, agreement_id: str, name: str, *, key: str) -> None:
+        self._begin("cancel_charge")
+        charge = self.agreements[agreement_id].charges[name]
+        if charge.status not in (ChargeStatus.SUBMITTED, ChargeStatus.RESERVED):
+            raise ProviderRefused(f"the charge is {charge.status}", status=400)
+        ended = ChargeStatus.CHARGED if charge.captured else ChargeStatus.CANCELLED
+        self._enact(lambda: self._put(agreement_id, replace(charge, status=ended)))
+        self.faults.take("cancel_charge", "after")
+
+    def capture_request(self, amount: int) -> str:
+        return json.dumps({"amount": amount})
+
+    def capture_charge(self, agreement_id: str, name: str, request: str, *, key: str) -> None:
+        self._begin("capture")
+        charge, amount = self.agreements[agreement_id].charges[name], json.loads(request)["amount"]
+        if (name, amount, key) not in self.captures:
+            if charge.status != ChargeStatus.RESERVED or charge.captured + amount > charge.amount:
+                raise ProviderRefused("higher than the remaining capturable amount", status=400)
+            self.captures.append((name, amount, key))
+            taken = charge.captured + amount
+            status = ChargeStatus.CHARGED if taken == charge.amount else ChargeStatus.RESERVED
+            captured_at = charge.captured_at or utc_now()
+            made = replace(charge, captured=taken, status=status, captured_at=captured_at)
+            self._enact(lambda: self._put(agreement_id, made))
+        self.faults.take("capture", "after")
+
+    def _put(self, agreement_id: str, charge: ChargeView) -> None:
+        self.agreements[agreement_id].charges[charge.name] = charge
 
     def draft_agreement(self, request: str, *, key: str) -> Drafted:
         self._begin("draft")
         draft = json.loads(request)
         agreement_id = f"agr_{len(self.agreements) + 1}"
-        view = AgreementView(agreement_id, draft["external_id"], AgreementStatus.PENDING, None)
+        view = AgreementView(
+            agreement_id,
+            draft["external_id"],
+            AgreementStatus.PENDING,
+            None,
+            draft["price"]["amount"],
+            draft["product_name"],
+            draft["description"],
+        )
         self.agreements[agreement_id] = FakeAgreement(view, draft)
         self.faults.take("draft", "after")
         return Drafted(agreement_id, f"https://api.vipps.no/landing/{agreement_id}")

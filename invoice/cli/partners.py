@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 from flask.cli import ScriptInfo, pass_script_info
 
-from invoice.cli.processes import load
-from invoice.errors import InvoiceError
+from invoice.cli.processes import in_words, load
 from invoice.services import partners
 
 
@@ -26,7 +22,7 @@ def partner() -> None:
 @pass_script_info
 def add_partner(info: ScriptInfo, number: int, name: str, market: str, originator: str) -> None:
     """Add a partner and print its secret, once."""
-    with load(info).app_context(), _in_words():
+    with load(info).app_context(), in_words():
         secret = partners.add(number, name, market=market, sms_originator=originator)
         click.echo(f"partner {number} secret {secret}")
 
@@ -36,7 +32,7 @@ def add_partner(info: ScriptInfo, number: int, name: str, market: str, originato
 @pass_script_info
 def rotate_partner(info: ScriptInfo, number: int) -> None:
     """Print a new secret, once; the one before works until the next rotation."""
-    with load(info).app_context(), _in_words():
+    with load(info).app_context(), in_words():
         click.echo(f"partner {number} secret {partners.rotate(number)}")
 
 
@@ -47,12 +43,3 @@ def list_partners(info: ScriptInfo) -> None:
     with load(info).app_context():
         for found in partners.list_all():
             click.echo(f"{found.id}\t{found.market}\t{found.sms_originator}\t{found.name}")
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except InvoiceError as error:
-        told = [sentence for sentences in getattr(error, "errors", {}).values() for sentence in sentences]
-        raise click.ClickException(" ".join(told) or error.message) from error

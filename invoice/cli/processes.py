@@ -15,10 +15,10 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from werkzeug.serving import BaseWSGIServer
 
-from invoice.errors import ConfigError
+from invoice.errors import ConfigError, InvoiceError
 
-# Where the application keeps its engine and its settings, for the commands.
-ENGINE, SETTINGS = "invoice.engine", "invoice.settings"
+# Where the application keeps its engine, its settings and its use cases, for the commands.
+ENGINE, SETTINGS, SERVICES = "invoice.engine", "invoice.settings", "invoice.services"
 HOST = "127.0.0.1"
 T = TypeVar("T")
 
@@ -28,6 +28,16 @@ def load(info: ScriptInfo) -> Flask:
         return info.load_app()
     except ConfigError as error:
         raise click.ClickException(error.message) from error
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn our errors into a sentence for the person at the keyboard."""
+    try:
+        yield
+    except InvoiceError as error:
+        told = [sentence for sentences in getattr(error, "errors", {}).values() for sentence in sentences]
+        raise click.ClickException(" ".join(told) or error.message) from error
 
 
 def address(port: int) -> str:

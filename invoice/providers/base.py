@@ -9,10 +9,68 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, MessageStatus
+
+
+@dataclass(frozen=True)
+class FixedPrice:
+    """The same amount for every interval."""
+
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class VariablePrice:
+    """Any amount up to a ceiling that the person chooses; we suggest one."""
+
+    suggested_max: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class FlexiblePrice:
+    """Any amount, without a ceiling."""
+
+    currency: str
+
+
+@dataclass(frozen=True)
+class PriceCampaign:
+    """A lower price for each interval until an instant."""
+
+    price: int
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
+class PeriodCampaign:
+    """One price for a whole first stretch of `count` intervals."""
+
+    price: int
+    interval: Interval
+    count: int
+
+
+@dataclass(frozen=True)
+class EventCampaign:
+    """A price until something happens, told in at most 15 characters."""
+
+    price: int
+    happens_at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class InitialCharge:
+    """What is taken at signing, or only reserved."""
+
+    amount: int
+    name: str
+    is_reserved: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,14 +80,13 @@ class Draft:
     external_id: str  # the subscription's random id: finds the agreement again when the answer was lost
     product_name: str
     description: str
-    amount: int
-    currency: str
-    interval: Interval
+    price: FixedPrice | VariablePrice | FlexiblePrice
+    interval: Interval | None  # None: whenever something was used
     phone: str  # E.164; only fills in the person's number
     redirect_url: str
     manage_url: str
-    initial_amount: int  # 0: nothing is taken at signing
-    initial_name: str
+    initial: InitialCharge | None = None
+    campaign: PriceCampaign | PeriodCampaign | EventCampaign | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +98,17 @@ class Drafted:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What an agreement that lives is to say from now on; None leaves a thing as it is."""
+
+    price: FixedPrice | VariablePrice | None = None  # of the kind that it has: that can never change
+    product_name: str | None = None
+    description: str | None = None
+    manage_url: str | None = None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
 class AgreementView:
     """An agreement as the provider has it. `status` is None for a word that we do not know."""
 
@@ -48,18 +116,31 @@ class AgreementView:
     external_id: str | None
     status: AgreementStatus | None
     started_at: datetime | None
+    amount: int | None = None  # of a fixed price, or the suggested ceiling of a variable one
+    product_name: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class AgreementPage:
+    """A page of a list of agreements."""
+
+    views: list[AgreementView]
+    is_last: bool
 
 
 @dataclass(frozen=True)
 class NewCharge:
-    """A charge to create."""
+    """A charge to create. `is_reserved`: the money is only set aside on the due date, and captured when we say so."""
 
     agreement_id: str
     name: str
     amount: int
+    currency: str
     description: str
     due_on: date
     retry_days: int
+    is_reserved: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +165,8 @@ class ChargeView:
     captured_at: datetime | None
     failure_reason: str | None
     is_initial: bool
+    due_on: date | None = None
+    reserved_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +184,8 @@ class Ring:
     agreement_id: str
     external_id: str | None
     charge_name: str | None
+    says_not_created: bool = False  # a charge that was taken in could not be created after all
+    account: str | None = None  # whose it is, when it says so
 
 
 @dataclass(frozen=True)
@@ -113,10 +198,20 @@ class Receipt:
 
 
 class PaymentProvider(Protocol):
-    """Consents and charges."""
+    """Consents and charges, under one account at the provider (at Vipps: a sales unit, named by its serial number)."""
+
+    account: str
+
+    def check_keys(self) -> None:
+        """Make sure that the keys are the right ones. Raises ProviderDenied when they are not."""
+        ...
+
+    def clock_skew(self) -> timedelta:
+        """Return how far our clock is ahead of the provider's, as of the newest answer."""
+        ...
 
     def draft_request(self, draft: Draft) -> str:
-        """Freeze a draft's body."""
+        """Freeze a draft's body. Raises ProviderRefused for what the provider would not take."""
         ...
 
     def draft_agreement(self, request: str, *, key: str) -> Drafted:
@@ -127,24 +222,72 @@ class PaymentProvider(Protocol):
         """Return the agreement, or None when the provider does not know it."""
         ...
 
+    def list_agreements(self, status: AgreementStatus, created_after: datetime) -> list[AgreementView]:
+        """Return the agreements of one status that were drafted since, in no order."""
+        ...
+
+    def page_of_agreements(self, status: AgreementStatus, created_after: datetime, number: int) -> AgreementPage:
+        """Return one page of that list, counted from 1."""
+        ...
+
+    def terms_request(self, terms: Terms) -> str:
+        """Freeze a change of terms. Raises ProviderRefused for what the provider would not take."""
+        ...
+
+    def update_agreement(self, agreement_id: str, request: str, *, key: str) -> None:
+        """Change what an agreement says. Success means accepted: read back before believing."""
+        ...
+
+    def shows(self, view: AgreementView, request: str) -> bool:
+        """Tell whether an agreement says what a frozen change of terms asks for."""
+        ...
+
     def stop_agreement(self, agreement_id: str, *, key: str) -> None:
         """Ask for an agreement's end. Success means accepted: read back before believing."""
         ...
 
+    def fault_of(self, charge: NewCharge, today: date) -> str | None:
+        """Return why the provider would not take a charge, in a sentence, or None. `today`: the market's date."""
+        ...
+
     def charges_request(self, charges: list[NewCharge]) -> str:
-        """Freeze a batch's body; at most `max_batch` charges."""
+        """Freeze a batch's body; at most 2,000 charges."""
         ...
 
     def create_charges(self, request: str, *, key: str) -> BatchAnswer:
         """Create a batch of charges. Success means accepted: read each back before believing."""
         ...
 
+    def charge_request(self, charge: NewCharge) -> str:
+        """Freeze the body of one charge."""
+        ...
+
+    def create_charge(self, agreement_id: str, request: str, *, key: str) -> None:
+        """Create one charge, and know at once whether the provider took it."""
+        ...
+
     def find_charge(self, agreement_id: str, name: str) -> ChargeView | None:
         """Return the charge of that name, or None when the provider does not know it."""
         ...
 
+    def find_charge_by_name(self, name: str) -> ChargeView | None:
+        """Return the charge of that name whatever agreement it is under: for support, not for the daily work."""
+        ...
+
     def list_charges(self, agreement_id: str) -> list[ChargeView]:
         """Return all charges of an agreement, in no order."""
+        ...
+
+    def cancel_charge(self, agreement_id: str, name: str, *, key: str) -> None:
+        """Call off a charge, or let go what is reserved. Success means accepted: read back before believing."""
+        ...
+
+    def capture_request(self, amount: int) -> str:
+        """Freeze a capture's body."""
+        ...
+
+    def capture_charge(self, agreement_id: str, name: str, request: str, *, key: str) -> None:
+        """Take reserved money, all or a part. Success means accepted: read back before believing."""
         ...
 
     def refund_request(self, amount: int, reason: str) -> str:
@@ -173,6 +316,18 @@ class PaymentProvider(Protocol):
 
     def read_webhook(self, body: bytes) -> Ring:
         """Return what a genuine webhook is about. Raises Invalid when it cannot be read."""
+        ...
+
+
+class RateLimits(Protocol):
+    """How often a provider may be called, counted by all workers together."""
+
+    def take(self, bucket: str, per_minute: int) -> None:
+        """Take the right to one call. Raises ProviderUnavailable, with the seconds to wait, when there is none."""
+        ...
+
+    def hold(self, bucket: str, seconds: float) -> None:
+        """Let nobody call for so long: the provider has said that it is too much."""
         ...
 
 

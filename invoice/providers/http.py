@@ -1,12 +1,14 @@
 """The one pipe out: deadlines, a bounded answer, and every outcome as one of our errors.
 
-The log line of a call holds method, path, status and duration; never a header or a body.
+The log line of a call holds method, path, status, duration and the provider's own id for a failed call, which its
+support asks for; never a header or a body.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 CONNECT_S = 3.05
 READ_S = 6.0
 _NO_ANSWER = (408, 425)  # the request did not come through whole, or too early: no word about what it asks
+_LONG_NUMBER = re.compile(r"\+?\d{8,}", re.ASCII)  # a phone number has eight digits or more, an amount seven at most
 MAX_BODY = 4 * 1024 * 1024  # a full page of 2,000 charges is about 1.5 MiB
 
 
@@ -76,13 +79,17 @@ class Pipe:
         except (requests.RequestException, HTTPError) as error:
             self._log(method, path, type(error).__name__, started)
             raise outcome_of(error, self._provider) from error
-        self._log(method, path, str(response.status_code), started)
+        self._log(method, path, str(response.status_code), started, context=_context(response.status_code, raw))
         return _sort(response.status_code, response.headers, raw, self._provider)
 
-    def _log(self, method: str, path: str, outcome: str, started: float) -> None:
+    def _log(self, method: str, path: str, outcome: str, started: float, *, context: str = "") -> None:
         duration_s = round(stopwatch() - started, 3)
-        extra = {"provider": self._provider, "outcome": outcome, "duration_s": duration_s}
-        logger.debug("%s %s %s: %s in %s s", self._provider, method, path, outcome, duration_s, extra=extra)
+        extra = {"provider": self._provider, "outcome": outcome, "duration_s": duration_s, "context_id": context}
+        level = logging.DEBUG if outcome.startswith("2") else logging.INFO
+        told = f", context {context}" if context else ""
+        logger.log(
+            level, "%s %s %s: %s in %s s%s", self._provider, method, path, outcome, duration_s, told, extra=extra
+        )
 
 
 def outcome_of(error: Exception, provider: str) -> ProviderUnavailable | ProviderUncertain:
@@ -121,7 +128,8 @@ def _read(response: requests.Response, *, deadline: float) -> bytes:
 
 def _sort(status: int, headers: Mapping[str, str], raw: bytes, provider: str) -> Answer:
     if status == 429:
-        raise ProviderUnavailable(f"{provider} has had too many calls", retry_after_s=retry_after_s(headers))
+        wait = retry_after_s(headers)
+        raise ProviderUnavailable(f"{provider} has had too many calls", retry_after_s=wait, is_throttled=True)
     if status in (401, 403):
         raise ProviderDenied(f"{provider} refused our keys ({status}: {_words(raw)})")
     if 400 <= status < 500 and status not in _NO_ANSWER:
@@ -139,6 +147,8 @@ def _error_object(raw: bytes) -> dict[str, Any]:
         value = json.loads(raw)
     except (ValueError, RecursionError):
         return {}
+    if isinstance(value, list) and value:
+        value = value[0]  # version 2: [{field, message, code, contextId}]
     return value if isinstance(value, dict) else {}
 
 
@@ -147,18 +157,27 @@ def _problem(raw: bytes) -> str:
     return str(_error_object(raw).get("type") or "").rpartition("#")[2][:60]
 
 
+def _context(status: int, raw: bytes) -> str:
+    """Return the provider's id of a failed call. Recurring says contextId; its newer neighbours say traceId."""
+    body = _error_object(raw) if status >= 400 else {}
+    return printable(str(body.get("contextId") or body.get("traceId") or ""))[:60]
+
+
 def _words(raw: bytes) -> str:
-    """Return what an error says, from problem+json or from the gateway's shape, as one short printable line."""
+    """Return what an error says, from any of the three shapes, as one short printable line without phone numbers.
+
+    problem+json; the gateway's; the array of version 2, which somebody behind the gateway may still speak.
+    """
     body = _error_object(raw)
     details = body.get("extraDetails")
-    parts = [str(body.get("detail") or body.get("title") or "")]
+    parts = [str(body.get("detail") or body.get("title") or body.get("message") or body.get("error_description") or "")]
     for detail in details if isinstance(details, list) else []:
         if isinstance(detail, dict):
             parts.append(f"{detail.get('name', '')}: {detail.get('reason', '')}")
     if isinstance(body.get("result"), dict):
         parts.append(str(body["result"].get("message", "")))
     line = "; ".join(part for part in parts if part) or "without a reason"
-    return printable(line)[:300]
+    return _LONG_NUMBER.sub("…", printable(line))[:300]
 
 
 def printable(text: str) -> str:

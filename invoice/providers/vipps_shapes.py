@@ -1,13 +1,12 @@
-"""Vipps' JSON, read and written: bodies frozen, answers turned into our values, nonsense called by its name.
+"""Vipps' JSON, read: answers turned into our values, nonsense called by its name.
 
 Pure. Facts: the vendor's OpenAPI file of October 2025.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -37,16 +36,6 @@ CHARGE_STATUSES = {
     "FAILED": ChargeStatus.FAILED,
     "CANCELLED": ChargeStatus.CANCELLED,
 }
-
-
-def cut(text: str, limit: int) -> str:
-    """Return `text` in at most `limit` characters, an ellipsis telling that something was cut."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def freeze(body: object) -> str:
-    """Return a body as the bytes that are stored and sent."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def part(value: str) -> str:
@@ -80,7 +69,15 @@ def agreement(body: Any) -> AgreementView:
         external_id=body.get("externalId"),
         status=AGREEMENT_STATUSES.get(body["status"]),
         started_at=_instant(body.get("start")),
+        amount=_price(body.get("pricing") or {}),
+        product_name=str(body.get("productName") or ""),
+        description=str(body.get("productDescription") or ""),
     )
+
+
+def agreements(body: Any) -> list[AgreementView]:
+    """Return a page of agreements. Raises ProviderUncertain for a wrong shape."""
+    return reading(lambda: [agreement(member) for member in listed(body)])
 
 
 def batch(body: Any) -> BatchAnswer:
@@ -111,9 +108,11 @@ def charge(body: Any, agreement_id: str) -> ChargeView:
         status=CHARGE_STATUSES.get(body["status"]),
         captured=_whole(summary.get("captured") or 0),
         refunded=_whole(summary.get("refunded") or 0),
-        captured_at=_captured_at(body.get("history") or []),
+        captured_at=_first_at(body.get("history") or [], "CAPTURE"),
         failure_reason=printable(str(failure))[:200] if failure else None,
         is_initial=body.get("type") == "INITIAL",
+        due_on=_date(body.get("due")),
+        reserved_at=_first_at(body.get("history") or [], "RESERVE"),
     )
 
 
@@ -131,6 +130,17 @@ def listed(value: object) -> list[Any]:
     return value
 
 
+def _price(pricing: dict[str, Any]) -> int | None:
+    """Return what stands for the price: the amount of a fixed one, the suggested ceiling of a variable one."""
+    amount = pricing.get("amount", pricing.get("suggestedMaxAmount"))
+    return None if amount is None else _whole(amount)
+
+
+def _date(value: object) -> date | None:
+    """Return a due date, which Vipps writes as a timestamp although it is made from a date."""
+    return date.fromisoformat(str(value)[:10]) if value else None
+
+
 def _whole(value: object) -> int:
     """Return an amount, which is an integer of minor units and nothing else."""
     if type(value) is not int:
@@ -138,7 +148,7 @@ def _whole(value: object) -> int:
     return value
 
 
-def _captured_at(history: list[dict[str, Any]]) -> datetime | None:
-    """Return when the first money was taken."""
-    times = [_instant(h["occurred"]) for h in history if h["event"] == "CAPTURE" and h.get("success", True)]
+def _first_at(history: list[dict[str, Any]], event: str) -> datetime | None:
+    """Return when the first event of a kind succeeded: when money was set aside, or taken."""
+    times = [_instant(h["occurred"]) for h in history if h["event"] == event and h.get("success", True)]
     return min((t for t in times if t), default=None)

@@ -34,6 +34,8 @@ EVENTS = (
     "recurring.charge-creation-failed.v1",
 )
 
+_NOT_CREATED = "recurring.charge-creation-failed.v1"
+
 # Vipps tries for seven days. Whether a later try is signed anew is not documented, so the window holds them all:
 # an old webhook only makes us look again.
 _OLDEST = timedelta(days=8)
@@ -65,9 +67,11 @@ class Webhooks:
             payload = json.loads(body.decode("utf-8"))
             agreement_id = payload["agreementId"]
             external_id, charge_id = payload.get("agreementExternalId"), payload.get("chargeId")
+            is_not_created = payload.get("eventType") == _NOT_CREATED
+            account = None if payload.get("msn") is None else str(payload["msn"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Invalid(message="This webhook cannot be read.") from error
-        return Ring(_name(agreement_id), _maybe(external_id), _maybe(charge_id))
+        return Ring(_name(agreement_id), _maybe(external_id), _maybe(charge_id), is_not_created, account)
 
 
 def sign(url: str, secret: str, sent: str, content: str) -> str:

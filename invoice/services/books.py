@@ -7,21 +7,27 @@ tables and in this file.
 from __future__ import annotations
 
 import logging
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import select
 
 from invoice.clock import utc_now
 from invoice.lifecycle import CHARGE_MOVES, CHARGE_OPEN, ChargeStatus, may_move
 from invoice.providers.base import ChargeView
-from invoice.schedule import next_charge_look
+from invoice.schedule import capture_life, next_charge_look
 from invoice.services import outbox, refunds
+from invoice.store import queries
 from invoice.store.db import db
 from invoice.store.models import Agreement, Charge, Partner, Subscription
 
 logger = logging.getLogger(__name__)
 
+# What a webhook says of a charge that a batch took in; nobody knows more until it is looked at.
+NOT_CREATED = "Vipps took it in and could not create it"
 _QUARANTINED = "quarantined: the provider's charge of this name differs"
+
+_WARN_BEFORE = timedelta(days=7)
+_RESERVED_LOOK = timedelta(days=1)
 
 # What each state at the provider is told as. The states before it are our own business.
 EVENT_OF = {
@@ -49,6 +55,7 @@ def enter_initial(subscription: Subscription, agreement: Agreement, *, signed_on
         submit_on=signed_on,
         retry_days=0,  # it was taken at signing, or the agreement is not active
         status=ChargeStatus.SUBMITTED,
+        is_reserved=subscription.reserves_initial,
         is_surplus=is_surplus,
         captured=0,
         refunded=0,
@@ -70,22 +77,34 @@ def adopt(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
         return
     # Seen at the provider: from now on no silence can make it unsent again.
     charge.operation_id = None
+    charge.failure_reason = view.failure_reason
     charge.captured = max(charge.captured, view.captured)
     charge.refunded = max(charge.refunded, view.refunded)
     if charge.captured:
         charge.captured_at = charge.captured_at or view.captured_at or utc_now()
     if view.status is not None and may_move(CHARGE_MOVES, charge.status, view.status):
         charge.status = view.status
-        charge.failure_reason = view.failure_reason
+        _watch_deadline(subscription, charge, view)
         _tell(subscription, charge)
     charge.check_at = next_look(charge)
     refunds.give_back_if_due(subscription, charge)
+
+
+def _watch_deadline(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
+    """Know until when a reservation can be captured, and when to say so; nothing of it when it is over."""
+    charge.capture_by = charge.warn_at = None
+    if charge.status == ChargeStatus.RESERVED:
+        market = queries.market_of(subscription.partner_id)
+        charge.capture_by = (view.reserved_at or utc_now()) + capture_life(market)
+        charge.warn_at = charge.capture_by - min(capture_life(market) / 4, _WARN_BEFORE)
 
 
 def next_look(charge: Charge) -> datetime | None:
     """Return when to ask about a charge again, or None when nothing more is expected."""
     if charge.status not in CHARGE_OPEN:
         return None
+    if charge.status == ChargeStatus.RESERVED:
+        return utc_now() + _RESERVED_LOOK
     market = select(Partner.market).join(Subscription).where(Subscription.id == charge.subscription_id)
     return next_charge_look(charge.due_on, charge.retry_days, db.session.scalars(market).one(), utc_now())
 

@@ -14,9 +14,10 @@ from invoice.clock import business_date, utc_now
 from invoice.config import Settings
 from invoice.errors import NotFound, ProviderError, ProviderUncertain
 from invoice.lifecycle import AGREEMENT_MOVES, AgreementStatus, SubscriptionStatus, may_move
-from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
+from invoice.providers.base import AgreementView, ChargeView
 from invoice.schedule import due_date, next_consent_look, plan_date
 from invoice.services import books, outbox, stops
+from invoice.services.accounts import Accounts
 from invoice.services.drafts import Drafts, next_attempt
 from invoice.services.operations import Operations
 from invoice.store import queries
@@ -30,7 +31,7 @@ FRESH = timedelta(minutes=4)
 # While a draft's answer may still come, a second press of the button does not start another.
 _PATIENCE = timedelta(seconds=15)
 _RING_GAP = timedelta(seconds=2)  # Source: Vipps' limit of 120 reads a minute for each agreement
-_ACTIVE_LOOK = timedelta(hours=24)  # an end in the app is seen within a day even without any webhook
+ACTIVE_LOOK = timedelta(hours=24)  # an end in the app is seen within a day even without any webhook
 _STRANGE_LOOK = timedelta(minutes=15)
 _FORGOTTEN = timedelta(hours=24)
 PLAN_AHEAD_DAYS = 4  # a charge stands in the books this long before it is created
@@ -76,9 +77,9 @@ def closed_because(subscription: Subscription, now: datetime) -> str:
 class Consents:
     """Attempts at consent."""
 
-    def __init__(self, settings: Settings, payments: PaymentProvider, operations: Operations, drafts: Drafts) -> None:
+    def __init__(self, settings: Settings, accounts: Accounts, operations: Operations, drafts: Drafts) -> None:
         self._settings = settings
-        self._payments = payments
+        self._accounts = accounts
         self._operations = operations
         self._drafts = drafts
 
@@ -166,12 +167,14 @@ class Consents:
             subscription_id, provider_id = agreement.subscription_id, agreement.provider_agreement_id
             wants_initial = agreement.status != AgreementStatus.ACTIVE and agreement.initial_amount > 0
             is_found, seen = agreement.status == AgreementStatus.LOST, agreement.check_at
+            account = agreement.account
         if provider_id is None:
             return
-        view = self._payments.find_agreement(provider_id)
+        payments = self._accounts.of(account)
+        view = payments.find_agreement(provider_id)
         initial = None
         if view is not None and _was_accepted(view) and wants_initial:
-            initial = next((c for c in self._payments.list_charges(provider_id) if c.is_initial), None)
+            initial = next((c for c in payments.list_charges(provider_id) if c.is_initial), None)
             if initial is None and is_found:
                 # Its draft's answer was lost, and with it the name that the initial charge was given.
                 raise ProviderUncertain("the initial charge does not show yet")
@@ -233,9 +236,10 @@ class Consents:
         subscription.next_plan_on = plan_date(first_due_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
         outbox.record(subscription, "subscription.activated", anchor=signed_on.isoformat(), attempt=agreement.attempt)
 
-    def find(self, subscription_ulid: str, provider_agreement_id: str) -> bool:
+    def find(self, subscription_ulid: str, provider_agreement_id: str, account: str) -> bool:
         """Take up an agreement that Vipps says is ours and that we hold no answer for; return whether it was.
 
+        account: under which Vipps has it; one that we never asked with is somebody else's.
         While a draft is on its way its answer will name it; nothing is taken up then.
         """
         with transaction():
@@ -245,10 +249,13 @@ class Consents:
             subscription = queries.lock_subscription(found.id)
             if queries.agreement_by_provider_id(provider_agreement_id) is not None:
                 return True
+            if account not in queries.accounts_of(subscription.id):
+                logger.error("An agreement under account %s names subscription %s.", account, subscription.id)
+                return False
             latest = queries.latest_agreement(subscription.id)
             if latest is None or latest.status == AgreementStatus.DRAFTING:
                 return False
-            agreement = next_attempt(subscription, AgreementStatus.LOST)
+            agreement = next_attempt(subscription, AgreementStatus.LOST, account)
             agreement.provider_agreement_id, agreement.check_at = provider_agreement_id, utc_now()
             return True
 
@@ -256,4 +263,4 @@ class Consents:
 def _next_look(agreement: Agreement, now: datetime) -> datetime | None:
     if agreement.status == AgreementStatus.PENDING:
         return next_consent_look(agreement.drafted_at or agreement.created_at, now)
-    return now + _ACTIVE_LOOK if agreement.status == AgreementStatus.ACTIVE else None
+    return now + ACTIVE_LOOK if agreement.status == AgreementStatus.ACTIVE else None

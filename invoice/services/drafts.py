@@ -13,10 +13,11 @@ from invoice.config import Settings
 from invoice.errors import ProviderDenied, ProviderError, ProviderRefused
 from invoice.lifecycle import AgreementStatus, SubscriptionStatus
 from invoice.names import charge_name, new_guid
-from invoice.providers.base import Draft, Drafted, PaymentProvider
+from invoice.providers.base import Draft, Drafted, FixedPrice, InitialCharge
 from invoice.schedule import next_consent_look
 from invoice.services import messages, outbox, stops
-from invoice.services.operations import Claim, Operations, stage
+from invoice.services.accounts import Accounts
+from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store import queries
 from invoice.store.db import db
 from invoice.store.models import Agreement, Subscription
@@ -29,23 +30,20 @@ DRAFT = "DRAFT"
 class Drafts:
     """Drafts consents; a handler of operations."""
 
-    def __init__(self, settings: Settings, payments: PaymentProvider, operations: Operations) -> None:
+    def __init__(self, settings: Settings, accounts: Accounts, operations: Operations) -> None:
         self._settings = settings
-        self._payments = payments
+        self._accounts = accounts
         self._operations = operations
         operations.handle(DRAFT, self)
 
     def begin(self, subscription: Subscription) -> Claim:
         """Write the next attempt down, in the caller's transaction, and claim its draft for this very worker."""
-        agreement = next_attempt(subscription, AgreementStatus.DRAFTING)
-        operation = stage(
-            kind=DRAFT,
-            subject_id=agreement.id,
-            subscription_id=subscription.id,
-            name=f"{subscription.ulid}-d{agreement.attempt}",
-            request=self._payments.draft_request(self._draft_of(subscription, agreement)),
-        )
-        return self._operations.take(operation)
+        account = self._accounts.for_partner(subscription.partner_id)
+        agreement = next_attempt(subscription, AgreementStatus.DRAFTING, account)
+        request = self._accounts.own.draft_request(self._draft_of(subscription, agreement))
+        name = f"{subscription.ulid}-d{agreement.attempt}"
+        act = Act(DRAFT, agreement.id, subscription.id, name, account=account, request=request)
+        return self._operations.take(stage(act))
 
     def _draft_of(self, subscription: Subscription, agreement: Agreement) -> Draft:
         returning = f"/api/recurring/return/{subscription.partner_id}/{agreement.return_id}"
@@ -53,14 +51,12 @@ class Drafts:
             external_id=subscription.ulid,
             product_name=subscription.name,
             description=subscription.description,
-            amount=subscription.amount,
-            currency=subscription.currency,
+            price=FixedPrice(subscription.amount, subscription.currency),
             interval=subscription.interval,
             phone=subscription.msisdn,
             redirect_url=self._settings.invoice_public_url + returning,
             manage_url=subscription.agreement_url,
-            initial_amount=agreement.initial_amount,
-            initial_name=agreement.initial_name,
+            initial=_initial(subscription, agreement),
         )
 
     def call(self, claim: Claim) -> Drafted | None:
@@ -68,7 +64,7 @@ class Drafts:
         if claim.in_doubt:
             return None
         try:
-            return self._payments.draft_agreement(claim.request, key=claim.key)
+            return self._accounts.of(str(claim.account)).draft_agreement(claim.request, key=claim.key)
         except ProviderDenied as denial:
             logger.error("A draft failed: %s", denial.message)
             raise ProviderRefused(denial.message) from denial
@@ -116,13 +112,20 @@ class Drafts:
         stops.finish_if_over(subscription)
 
 
-def next_attempt(subscription: Subscription, status: AgreementStatus) -> Agreement:
+def _initial(subscription: Subscription, agreement: Agreement) -> InitialCharge | None:
+    if not agreement.initial_amount:
+        return None
+    return InitialCharge(agreement.initial_amount, agreement.initial_name, is_reserved=subscription.reserves_initial)
+
+
+def next_attempt(subscription: Subscription, status: AgreementStatus, account: str) -> Agreement:
     """Write the next attempt at consent down, in the caller's transaction."""
     before = queries.latest_agreement(subscription.id)
     attempt = before.attempt + 1 if before else 0
     agreement = Agreement(
         subscription_id=subscription.id,
         attempt=attempt,
+        account=account,
         status=status,
         return_id=new_guid(),
         initial_amount=subscription.initial_amount,

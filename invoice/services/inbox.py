@@ -17,7 +17,9 @@ from sqlalchemy import ColumnElement, update
 
 from invoice.clock import utc_now
 from invoice.errors import Invalid
+from invoice.lifecycle import ChargeStatus
 from invoice.providers.base import PaymentProvider, Receipt, Ring
+from invoice.services.books import NOT_CREATED
 from invoice.services.consents import Consents
 from invoice.services.messages import Messages
 from invoice.store import queries
@@ -30,6 +32,7 @@ _RETRY = timedelta(seconds=10)
 _LEASE = timedelta(seconds=60)
 # Longer than any draft lives and as long as Vipps would repeat it.
 _GIVE_UP = timedelta(days=7)
+_TAKEN_IN = (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Registration:
 
     url: str
     secret: str
+    account: str
 
 
 class Inbox:
@@ -52,17 +56,19 @@ class Inbox:
         """Return the registration whose address ends in `token`."""
         with reading():
             row = db.session.scalar(db.select(WebhookRegistration).where(WebhookRegistration.token == token))
-            return Registration(row.url, row.secret) if row else None
+            return Registration(row.url, row.secret, row.account) if row else None
 
-    def take_webhook(self, body: bytes) -> None:
+    def take_webhook(self, body: bytes, account: str) -> None:
         """Store a genuine webhook and ring; the same bytes again change nothing.
+
+        account: whose registration it came by; it can speak of that account's agreements only.
 
         Raises Invalid for one that cannot be read.
         """
         ring = self._payments.read_webhook(body)
         with transaction():
-            digest = _store("vipps", body.decode("utf-8", "replace"))
-            if digest is not None and _ring(ring):
+            digest = _store("vipps", body.decode("utf-8", "replace"), account)
+            if digest is not None and _ring(ring, account):
                 _mark_read(InboundEvent.digest == digest)
 
     def take_receipt(self, message_id: int, receipt: Receipt, form: Mapping[str, str]) -> bool:
@@ -71,7 +77,7 @@ class Inbox:
             return False
         facts = {"message": str(message_id), "sid": receipt.message_id, "status": form.get("MessageStatus", "")}
         with transaction():
-            digest = _store("twilio", urlencode(facts))
+            digest = _store("twilio", urlencode(facts), None)
             _mark_read(InboundEvent.digest == digest)
         return True
 
@@ -84,7 +90,7 @@ class Inbox:
         """Try again to place a webhook."""
         with reading():
             event = db.session.get_one(InboundEvent, event_id)
-            body, received_at = event.body, event.received_at
+            body, received_at, account = event.body, event.received_at, str(event.account)
         try:
             ring = self._payments.read_webhook(body.encode())
         except Invalid:
@@ -93,10 +99,10 @@ class Inbox:
                 _mark_read(InboundEvent.id == event_id)
             return
         if ring.external_id is not None:
-            self._consents.find(ring.external_id, ring.agreement_id)
+            self._consents.find(ring.external_id, ring.agreement_id, account)
         is_old = utc_now() - received_at > _GIVE_UP
         with transaction():
-            is_placed = _ring(ring)
+            is_placed = _ring(ring, account)
             if is_placed or is_old:
                 _mark_read(InboundEvent.id == event_id)
             else:
@@ -107,11 +113,18 @@ class Inbox:
             logger.warning("A webhook about an agreement that is not ours is laid aside.")
 
 
-def _store(source: str, body: str) -> str | None:
+def _store(source: str, body: str, account: str | None) -> str | None:
     """Write down what came, unread; return its digest, or None when the same has come before."""
     now = utc_now()
-    digest = sha256(f"{source}:{body}".encode()).hexdigest()
-    row = {"source": source, "digest": digest, "body": body, "received_at": now, "next_at": now + _RETRY}
+    digest = sha256(f"{source}:{account or ''}:{body}".encode()).hexdigest()
+    row = {
+        "source": source,
+        "account": account,
+        "digest": digest,
+        "body": body,
+        "received_at": now,
+        "next_at": now + _RETRY,
+    }
     return digest if queries.insert_ignoring(InboundEvent, [row]) else None
 
 
@@ -119,17 +132,21 @@ def _mark_read(which: ColumnElement[bool]) -> None:
     db.session.execute(update(InboundEvent).where(which).values(read_at=utc_now()))
 
 
-def _ring(ring: Ring) -> bool:
-    """Have what a webhook is about looked at now; return whether we know it."""
+def _ring(ring: Ring, account: str) -> bool:
+    """Have what a webhook is about looked at now; return whether we know it, and know it as this account's."""
     now = utc_now()
+    if ring.account not in (None, account):
+        return False
     if ring.charge_name is not None:
         charge = queries.charge_by_name(ring.charge_name)
-        if charge is not None:
+        if charge is not None and db.session.get_one(Agreement, charge.agreement_id).account == account:
             # Whatever its row says: people pay late, and money may be given back in Vipps' portal.
             charge.check_at = now
+            if ring.says_not_created and charge.status in _TAKEN_IN:
+                charge.failure_reason = NOT_CREATED
             return True
     agreement = queries.agreement_by_provider_id(ring.agreement_id)
-    if agreement is None:
+    if agreement is None or agreement.account != account:
         return False
     db.session.execute(update(Agreement).where(Agreement.id == agreement.id).values(check_at=now))
     return True

@@ -15,11 +15,22 @@ from sqlalchemy import select, update
 
 from invoice.clock import MARKET_ZONES, business_date, stopwatch, utc_now
 from invoice.errors import ProviderError, ProviderUncertain
+from invoice.services import captures, endings
+from invoice.services.accounts import Accounts
+from invoice.services.batches import Batches
+from invoice.services.cancels import Cancels
+from invoice.services.captures import Captures
+from invoice.services.changes import Changes
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
+from invoice.services.doctor import Doctor
 from invoice.services.inbox import Inbox
+from invoice.services.limits import SharedRates
 from invoice.services.operations import Operations
+from invoice.services.plans import Plans
+from invoice.services.refunds import Refunds
 from invoice.services.subscriptions import Subscriptions
+from invoice.services.sweep import Sweep
 from invoice.services.webhooks import WebhookRegistrations
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
@@ -51,12 +62,22 @@ class Job:
 class Services:
     """The use cases that jobs and faces call."""
 
+    accounts: Accounts
     operations: Operations
     subscriptions: Subscriptions
     consents: Consents
+    changes: Changes
+    plans: Plans
+    batches: Batches
     charges: Charges
+    captures: Captures
+    cancels: Cancels
+    refunds: Refunds
     inbox: Inbox
     webhooks: WebhookRegistrations
+    sweep: Sweep
+    rates: SharedRates
+    doctor: Doctor
 
 
 class Jobs:
@@ -68,11 +89,17 @@ class Jobs:
             Job("inbox", lambda: _each("inbox", services.inbox.claim_unread(), services.inbox.place)),
             Job("consents", lambda: _each("consents", _to_check(Agreement), services.consents.refresh)),
             Job("charges", lambda: _each("charges", _to_check(Charge), services.charges.refresh)),
-            Job("plan", services.charges.plan),
-            Job("submit", services.charges.submit),
+            Job("plan", services.plans.plan),
+            Job("submit", services.batches.submit),
             Job("expire", lambda: _each("expire", services.subscriptions.to_expire(), services.subscriptions.expire)),
+            Job("endings", lambda: _each("endings", endings.over(), endings.end)),
+            Job("reservations", lambda: _each("reservations", captures.due_warnings(), captures.warn)),
+            # Without any webhook, what was accepted is active here within a quarter of an hour.
+            Job("sweep", services.sweep.sweep, every=timedelta(minutes=15)),
+            Job("roll", services.sweep.call_the_roll, every=timedelta(hours=1)),
             # Vipps deletes a registration that has been dead for two weeks; a lost one is noticed within the day.
             Job("webhooks", services.webhooks.ensure, every=timedelta(days=1)),
+            Job("rates", services.rates.forget_old, every=timedelta(days=1)),
         )
 
     def run_pending(self) -> int:

@@ -19,7 +19,7 @@ from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, 
 from invoice.phone import segments, to_gsm
 from invoice.providers.base import Receipt, SmsProvider
 from invoice.services import outbox
-from invoice.services.operations import Claim, Operations, stage
+from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Message, Subscription
 from invoice.store.queries import lock_subscription
@@ -85,7 +85,7 @@ def release(subscription: Subscription, public_url: str) -> None:
             ensure_ascii=False,
         )
         name = f"{subscription.ulid}-m{message.id}"
-        stage(kind=SEND, subject_id=message.id, subscription_id=subscription.id, name=name, request=request)
+        stage(Act(SEND, message.id, subscription.id, name, request=request))
 
 
 def withdraw(subscription: Subscription) -> None:

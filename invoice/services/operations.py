@@ -39,6 +39,7 @@ class Claim:
     kind: str
     subject_id: int
     subscription_id: int | None
+    account: str | None
     name: str
     key: str
     request: str
@@ -66,18 +67,36 @@ class Handler(Protocol):
         ...
 
 
-def stage(*, kind: str, subject_id: int, subscription_id: int | None, name: str, request: str = "") -> Operation:
-    """Write an operation down in the caller's transaction, to be run from now on."""
+@dataclass(frozen=True)
+class Act:
+    """One act on the outside world, to be staged.
+
+    subject_id: a row of the table that the kind speaks of; for a batch, how many charges it holds.
+    account: at the payment provider; None for another neighbour.  not_before: None for now.
+    """
+
+    kind: str
+    subject_id: int
+    subscription_id: int | None
+    name: str
+    account: str | None = None
+    request: str = ""
+    not_before: datetime | None = None
+
+
+def stage(act: Act) -> Operation:
+    """Write an act down in the caller's transaction, to be run from now on."""
     now = utc_now()
     operation = Operation(
-        kind=kind,
-        subject_id=subject_id,
-        subscription_id=subscription_id,
-        name=name,
-        key=idempotency_key(name, kind, request),
-        request=request,
+        kind=act.kind,
+        subject_id=act.subject_id,
+        subscription_id=act.subscription_id,
+        account=act.account,
+        name=act.name,
+        key=idempotency_key(act.name, act.kind, act.request),
+        request=act.request,
         status=OperationStatus.READY,
-        next_at=now,
+        next_at=act.not_before or now,
         created_at=now,
     )
     db.session.add(operation)
@@ -180,6 +199,7 @@ def _claim_of(row: Operation) -> Claim:
         kind=row.kind,
         subject_id=row.subject_id,
         subscription_id=row.subscription_id,
+        account=row.account,
         name=row.name,
         key=row.key,
         request=row.request,

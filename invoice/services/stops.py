@@ -14,7 +14,8 @@ from invoice.lifecycle import AGREEMENT_MOVES, AgreementStatus, SubscriptionStat
 from invoice.names import idempotency_key
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
 from invoice.services import books, messages, outbox
-from invoice.services.operations import Claim, Operations, stage
+from invoice.services.accounts import Accounts
+from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store import queries
 from invoice.store.db import db, reading
 from invoice.store.models import Agreement, Charge, Partner, Subscription
@@ -36,7 +37,20 @@ class Stopped:
 def request_stop(subscription: Subscription, agreement: Agreement) -> None:
     """Write down that Vipps must end this agreement. The caller holds the lock."""
     name = f"{subscription.ulid}-s{agreement.attempt}"
-    stage(kind=STOP, subject_id=agreement.id, subscription_id=subscription.id, name=name)
+    stage(Act(STOP, agreement.id, subscription.id, name, account=agreement.account))
+
+
+def begin_cancel(subscription: Subscription) -> None:
+    """From this commit on nothing is created any more, and Vipps is told. The caller holds the lock."""
+    subscription.status = SubscriptionStatus.CANCELLING
+    subscription.cancel_requested_at = utc_now()
+    queries.void_planned_charges(subscription.id)
+    outbox.record(subscription, "subscription.cancelling")
+    for agreement in queries.live_agreements(subscription.id):
+        # One that is being drafted right now is stopped when its answer is in.
+        if agreement.provider_agreement_id is not None:
+            request_stop(subscription, agreement)
+    finish_if_over(subscription)
 
 
 def ended(subscription: Subscription, agreement: Agreement) -> None:
@@ -68,8 +82,8 @@ def finish_if_over(subscription: Subscription) -> None:
 class Stops:
     """Ends agreements; a handler of operations."""
 
-    def __init__(self, payments: PaymentProvider, operations: Operations) -> None:
-        self._payments = payments
+    def __init__(self, accounts: Accounts, operations: Operations) -> None:
+        self._accounts = accounts
         operations.handle(STOP, self)
 
     def call(self, claim: Claim) -> Stopped:
@@ -88,29 +102,33 @@ class Stops:
             agreement = db.session.get_one(Agreement, claim.subject_id)
             provider_id, wants_initial = agreement.provider_agreement_id, agreement.initial_amount > 0
             status = agreement.status
+            is_capturing = queries.has_open_capture(agreement.id)
+        if is_capturing:
+            raise ProviderUncertain("a capture is under way: the stop would let go of the money")
         if provider_id is None:
             return Stopped(None, [])
-        view = self._payments.find_agreement(provider_id)
+        payments = self._accounts.of(str(claim.account))
+        view = payments.find_agreement(provider_id)
         if view is None and status in _OVER:
             return Stopped(None, [])  # over, and forgotten at Vipps
         was_accepted = AgreementStatus.ACTIVE in (status, view.status if view else None)
         if view is None or view.status not in _OVER:
-            self._ask(claim, provider_id)
-            view = self._payments.find_agreement(provider_id)
+            self._ask(payments, claim, provider_id)
+            view = payments.find_agreement(provider_id)
         if view is None or view.status not in _OVER:
             raise ProviderUncertain("Vipps has not stopped the agreement yet")
-        charges = self._payments.list_charges(provider_id)
+        charges = payments.list_charges(provider_id)
         # Who accepted has paid: the money must be found before it can be given back.
         was_accepted = was_accepted or view.started_at is not None
         if wants_initial and was_accepted and not any(c.is_initial for c in charges):
             raise ProviderUncertain("the initial charge does not show yet")
         return Stopped(view, charges)
 
-    def _ask(self, claim: Claim, provider_id: str) -> None:
+    def _ask(self, payments: PaymentProvider, claim: Claim, provider_id: str) -> None:
         # A refusal sticks to its key at Vipps, and stopping twice is stopping once: each try has a key of its own.
         key = idempotency_key(claim.name, "stop", str(claim.attempts))
         try:
-            self._payments.stop_agreement(provider_id, key=key)
+            payments.stop_agreement(provider_id, key=key)
         except ProviderRefused as refusal:
             # A draft that waits for its person may not be stoppable; it ends by itself within ten minutes.
             logger.info("Vipps would not stop agreement %s: %s", claim.subject_id, refusal.message)

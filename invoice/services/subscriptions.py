@@ -214,15 +214,7 @@ class Subscriptions:
             if subscription.status not in _CANCELLABLE:
                 word = CHARGE_STATUS_WORDS[subscription.status]
                 raise Conflict(f'Subscription with status: "{word}" for "{called}" cannot be cancelled')
-            subscription.status = SubscriptionStatus.CANCELLING
-            subscription.cancel_requested_at = utc_now()
-            queries.void_planned_charges(subscription.id)
-            outbox.record(subscription, "subscription.cancelling")
-            for agreement in queries.live_agreements(subscription.id):
-                # One that is being drafted right now is stopped when its answer is in.
-                if agreement.provider_agreement_id is not None:
-                    stops.request_stop(subscription, agreement)
-            stops.finish_if_over(subscription)
+            stops.begin_cancel(subscription)
 
     def to_expire(self) -> Sequence[int]:
         """Return subscriptions whose link has run out with nobody able to accept any more."""

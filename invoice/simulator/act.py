@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from invoice.simulator.accounts import SalesUnit
 from invoice.simulator.models import Agreement, Charge, Message
 from invoice.simulator.switches import Values
 from invoice.simulator.world import World
@@ -37,10 +38,31 @@ class Act:
         """Return the agreement with this id, or None."""
         return self.session.scalar(select(Agreement).where(Agreement.id == agreement_id))
 
-    def find_charge(self, charge_id: str) -> Charge | None:
-        """Return the charge with this id, or None."""
-        return self.session.scalar(select(Charge).where(Charge.id == charge_id))
+    def find_charge(self, msn: str, charge_id: str) -> Charge | None:
+        """Return the charge with this id in this sales unit, or None."""
+        return self.session.scalar(select(Charge).where(Charge.msn == msn, Charge.id == charge_id))
 
     def find_message(self, sid: str) -> Message | None:
         """Return the message with this sid, or None."""
         return self.session.scalar(select(Message).where(Message.sid == sid))
+
+
+@dataclass(frozen=True)
+class Call(Act):
+    """What a sales unit asks for through the vendor's API. What belongs to another unit is not there."""
+
+    unit: SalesUnit = field(kw_only=True)
+
+    @property
+    def msn(self) -> str:
+        """The sales unit's serial number."""
+        return self.unit.merchant_serial_number
+
+    def find_agreement(self, agreement_id: str) -> Agreement | None:
+        """Return the unit's own agreement with this id, or None."""
+        found = super().find_agreement(agreement_id)
+        return found if found and found.msn == self.msn else None
+
+    def find_own_charge(self, charge_id: str) -> Charge | None:
+        """Return the unit's own charge with this id, or None."""
+        return self.find_charge(self.msn, charge_id)

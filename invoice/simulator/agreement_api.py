@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, request
 from sqlalchemy import select
 
-from invoice.simulator import agreements
-from invoice.simulator.act import Act
+from invoice.simulator import agreements, later
+from invoice.simulator.act import Call
 from invoice.simulator.answers import Answer, json_answer, nothing
-from invoice.simulator.drafts import read_draft, read_update
+from invoice.simulator.drafts import read_draft
+from invoice.simulator.finding import the_agreement
 from invoice.simulator.front import reading, writing
+from invoice.simulator.funds import EXPIRED_CARD, NOBODY
 from invoice.simulator.models import Agreement, AgreementStatus
-from invoice.simulator.problems import Problem, invalid, missing
+from invoice.simulator.problems import Breakdown, Problem, invalid, missing
 from invoice.simulator.shapes import agreement_as_dict
 from invoice.simulator.wishes import read_accept
 
@@ -25,34 +27,11 @@ _LAST = 253_402_300_799_000  # milliseconds until the last second of the year 99
 _PATH = "/recurring/v3/agreements"
 
 
-def the_agreement(act: Act, agreement_id: str) -> Agreement:
-    """Return the agreement. Raises Problem 404, also while it is not visible yet."""
-    # The file lists this problem's status for what is written, and only 404 for what is read.
-    if act.key and not agreement_id.startswith("agr_"):
-        raise Problem(
-            "invalid-agreement-id", "The agreement id is invalid.", [("agreementId", "Has an invalid format")]
-        )
-    agreement = act.find_agreement(agreement_id)
-    if agreement is None or is_too_new(act, agreement.created_at):
-        raise missing("Agreement")
-    return agreement
-
-
-def is_too_new(act: Act, created_at: datetime) -> bool:
-    """Whether the switch for a delayed view still hides something made at `created_at`."""
-    return act.now - created_at < timedelta(seconds=act.switches.visibility_seconds)
-
-
-def done(act: Act) -> Answer:
-    """Return the empty answer to a change."""
-    return nothing(202 if act.switches.answer_202 else 204)
-
-
 @agreement_api.post(_PATH, strict_slashes=False)
 @writing("draft", kept=False)
-def draft(act: Act) -> Answer:
+def draft(act: Call) -> Answer:
     """Ask for an agreement."""
-    agreement = agreements.draft(act, read_draft(act.body, act.now, act.switches))
+    agreement = agreements.draft(act, read_draft(act.body, act.now, act.unit.market, act.switches))
     body = {
         "agreementId": agreement.id,
         "uuid": agreement.uuid,
@@ -64,7 +43,7 @@ def draft(act: Act) -> Answer:
 
 @agreement_api.get(_PATH, strict_slashes=False)
 @reading("list_agreements")
-def list_agreements(act: Act) -> Answer:
+def list_agreements(act: Call) -> Answer:
     """Show agreements of one status, ACTIVE unless asked for another, page by page."""
     status = request.args.get("status", AgreementStatus.ACTIVE)
     if status not in list(AgreementStatus):
@@ -72,9 +51,11 @@ def list_agreements(act: Act) -> Answer:
     number = _query_integer("pageNumber", default=1, most=2**31 - 1)
     size = _query_integer("pageSize", default=_PAGE_SIZE, most=_PAGE_MOST)
     after = _instant(_query_integer("createdAfter", default=0, least=-(2**63), most=2**63 - 1))
+    visible = act.now - timedelta(seconds=act.switches.visibility_seconds)
     asked = (
         select(Agreement)
-        .where(Agreement.status == status, Agreement.created_at >= after)
+        .where(Agreement.msn == act.msn, Agreement.status == status)
+        .where(Agreement.created_at >= after, Agreement.created_at <= visible)
         .order_by(Agreement.number)
         .limit(size)
         .offset((number - 1) * size)
@@ -100,26 +81,31 @@ def _instant(milliseconds: int) -> datetime:
 
 @agreement_api.get(f"{_PATH}/<agreement_id>", strict_slashes=False)
 @reading("fetch_agreement")
-def fetch_agreement(act: Act, agreement_id: str) -> Answer:
+def fetch_agreement(act: Call, agreement_id: str) -> Answer:
     """Show one agreement."""
     return json_answer(200, agreement_as_dict(act, the_agreement(act, agreement_id)))
 
 
 @agreement_api.patch(f"{_PATH}/<agreement_id>", strict_slashes=False)
 @writing("update_agreement")
-def update_agreement(act: Act, agreement_id: str) -> Answer:
+def update_agreement(act: Call, agreement_id: str) -> Answer:
     """Change or stop one agreement."""
-    agreement = the_agreement(act, agreement_id)
-    agreements.update(act, agreement, read_update(act.body, agreement.pricing_type))
-    return done(act)
+    return later.change(act, "update_agreement", agreement_id)
 
 
 @agreement_api.patch(f"{_PATH}/<agreement_id>/accept", strict_slashes=False)
 @writing("accept")
-def accept(act: Act, agreement_id: str) -> Answer:
+def accept(act: Call, agreement_id: str) -> Answer:
     """Approve in the person's stead, as only the test environment lets one."""
+    if not act.switches.force_accept_allowed:
+        raise missing("Resource")
     agreement = the_agreement(act, agreement_id)
     phone = read_accept(act.body)
+    if phone in NOBODY:
+        raise missing("User")
+    if phone in EXPIRED_CARD:
+        request.environ["simulator.fault"] = "500"  # for whoever listens at the door: it is meant
+        raise Breakdown("The agreement could not be accepted.")
     if not agreements.is_open(act, agreement):
         reason = ("status", "Cannot accept an agreement which is not pending.")
         raise Problem("illegal-agreement-update", "Illegal update", [reason])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from invoice.simulator import ids, market, payments
-from invoice.simulator.accounts import DEMO_UNIT
-from invoice.simulator.act import Act
+from invoice.simulator import ids, payments
+from invoice.simulator.act import Act, Call
 from invoice.simulator.charges import reserve_order_id
 from invoice.simulator.drafts import Draft, Update
 from invoice.simulator.events import tell_agreement
@@ -23,10 +22,11 @@ _STOPPED_WITH = {
 }
 
 
-def draft(act: Act, wish: Draft) -> Agreement:
+def draft(act: Call, wish: Draft) -> Agreement:
     """Make an agreement that waits ten minutes for its person. Raises Problem if the initial orderId is taken."""
     name = ids.agreement_id()
     agreement = Agreement(
+        msn=act.msn,
         id=name,
         uuid=ids.new_uuid(),
         status=AgreementStatus.PENDING,
@@ -37,7 +37,7 @@ def draft(act: Act, wish: Draft) -> Agreement:
         product_description=wish.product_description,
         external_id=wish.external_id,
         pricing_type=wish.pricing.type,
-        currency=DEMO_UNIT.currency,
+        currency=act.unit.currency,
         price=wish.pricing.price,
         suggested_max_amount=wish.pricing.suggested_max_amount,
         interval_unit=wish.interval[0] if wish.interval else None,
@@ -49,10 +49,11 @@ def draft(act: Act, wish: Draft) -> Agreement:
         initial_charge=wish.initial_charge,
         payment_method=wish.payment_method,
         scope=wish.scope,
-        confirmation_url=act.world.link_for(name, int(act.now.timestamp())),
+        confirmation_url=act.world.link_for(name, int(act.now.timestamp()), is_app=wish.is_app),
+        is_pushed=wish.is_pushed,
     )
     if wish.initial_charge:
-        agreement.initial_charge_id = reserve_order_id(act, wish.initial_charge["orderId"], name)
+        agreement.initial_charge_id = reserve_order_id(act, agreement, wish.initial_charge["orderId"])
     act.session.add(agreement)
     act.session.flush()
     return agreement
@@ -63,18 +64,23 @@ def is_open(act: Act, agreement: Agreement) -> bool:
     return agreement.status == AgreementStatus.PENDING and act.now < agreement.expires_at
 
 
-def approve(act: Act, agreement: Agreement, *, phone: str | None = None, forced: bool = False) -> None:
+def approve(
+    act: Act, agreement: Agreement, *, phone: str | None = None, max_amount: int | None = None, forced: bool = False
+) -> None:
     """Let the person say yes: the initial charge runs, then the agreement is ACTIVE, or else EXPIRED.
 
-    phone: the number (MSISDN) that it is approved with.  forced: by the test endpoint, where no amount is refused.
+    phone: the number (MSISDN) that it is approved with.  max_amount: what the person will pay at most in an interval,
+    for VARIABLE pricing.  forced: by the test endpoint, where no amount is refused.
     """
     agreement.phone = phone or agreement.phone
-    if agreement.phone == UNDER_18:
+    agreement.max_amount = max_amount
+    if agreement.phone in UNDER_18:
         expire(act, agreement)
         return
     charge = _initial_charge(act, agreement)
-    if charge and not forced and payments.refusal(act, agreement, charge):
-        payments.fail(act, charge, "user_action_required")
+    reason = payments.refusal(act, agreement, charge) if charge and not forced else None
+    if charge and reason:
+        payments.fail(act, charge, reason)
         expire(act, agreement)
         return
     if act.switches.activated_before_captured:
@@ -85,11 +91,16 @@ def approve(act: Act, agreement: Agreement, *, phone: str | None = None, forced:
         _activate(act, agreement)
 
 
+def set_max_amount(agreement: Agreement, amount: int) -> None:
+    """Let the person change what he pays at most; a charge that was too high is taken by the next batch."""
+    agreement.max_amount = amount
+
+
 def _activate(act: Act, agreement: Agreement) -> None:
     agreement.status = AgreementStatus.ACTIVE
     agreement.started_at = act.now
     agreement.wake_at = None
-    agreement.sub = ids.new_uuid() if agreement.scope else None
+    agreement.sub = ids.subject(agreement.msn, agreement.phone or agreement.id) if agreement.scope else None
     if agreement.pricing_type == "VARIABLE":
         agreement.max_amount = agreement.max_amount or agreement.suggested_max_amount
     tell_agreement(act, agreement, "activated", "USER")
@@ -100,6 +111,7 @@ def _initial_charge(act: Act, agreement: Agreement) -> Charge | None:
     if asked is None or agreement.initial_charge_id is None:
         return None
     charge = Charge(
+        msn=agreement.msn,
         id=agreement.initial_charge_id,
         agreement_id=agreement.id,
         type="INITIAL",
@@ -108,7 +120,7 @@ def _initial_charge(act: Act, agreement: Agreement) -> Charge | None:
         currency=agreement.currency,
         description=asked["description"],
         transaction_type=asked["transactionType"],
-        due=market.local_date(act.now),
+        due=agreement.market.local_date(act.now),
         due_at=act.now,
         retry_days=0,
         processing_mode="SINGLE_ATTEMPT",
@@ -141,8 +153,9 @@ def _end(act: Act, agreement: Agreement, status: AgreementStatus) -> None:
     agreement.status = status
     agreement.stopped_at = act.now
     agreement.wake_at = None
-    name = act.session.get(OrderId, agreement.initial_charge_id) if agreement.initial_charge_id else None
-    if name and act.switches.dead_draft_frees_order_id and act.find_charge(name.id) is None:
+    wanted = agreement.initial_charge_id
+    name = act.session.get(OrderId, (agreement.msn, wanted)) if wanted else None
+    if name and act.switches.dead_draft_frees_order_id and act.find_charge(name.msn, name.id) is None:
         act.session.delete(name)
 
 

@@ -25,6 +25,6 @@ def json_answer(status: int, value: Any, headers: Mapping[str, str] | None = Non
     return Answer(status, json.dumps(value, ensure_ascii=False), JSON_TYPE, headers or {})
 
 
-def nothing(status: int = 204) -> Answer:
+def nothing(status: int = 204, headers: Mapping[str, str] | None = None) -> Answer:
     """Return an answer without a body."""
-    return Answer(status)
+    return Answer(status, headers=headers or {})

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -21,9 +20,13 @@ from invoice.simulator.disorder_api import disorder_api
 from invoice.simulator.engine import next_due, run_rows
 from invoice.simulator.fields import is_loopback
 from invoice.simulator.front import unknown_address
+from invoice.simulator.hooks_api import hooks_api
 from invoice.simulator.http import respond
+from invoice.simulator.landing import landing
 from invoice.simulator.pages import pages
 from invoice.simulator.post import Post
+from invoice.simulator.problems import GatewayRefusal
+from invoice.simulator.reach import check_base_url, host_in
 from invoice.simulator.time_machine import TimeMachine
 from invoice.simulator.token_api import TOKEN_PATH, token_api
 from invoice.simulator.twilio_api import twilio_api
@@ -34,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 _TEMPLATES = Path(__file__).parents[2] / "templates"
 _GATED = ("/accesstoken/", "/recurring/", "/webhooks/")  # where Vipps' gateway would speak for the framework
+_BLUEPRINTS = (
+    *(token_api, agreement_api, charge_api, webhook_api, twilio_api),
+    *(control_api, disorder_api, hooks_api, pages, landing),
+)
 _PAUSE = 0.15  # real seconds between two looks at what is due
 # A turn takes a hundred rows of a kind; this many are a million, or a row that never rests.
 _MOST_TURNS = 10_000
@@ -49,7 +56,7 @@ class Simulator:
     """
 
     def __init__(self, data: Path, *, base_url: str, follower: Callable[[], bool] | None = None) -> None:
-        _check_base_url(base_url)
+        check_base_url(base_url)
         self.follower = follower
         self._world = World(data, base_url)
         self._post = Post(self._world)
@@ -64,15 +71,25 @@ class Simulator:
         return self._world.clock
 
     def run_due(self) -> bool:
-        """Do everything that is due now. Returns whether there was anything. One caller at a time; others wait."""
+        """Do everything that is due now, and wait until it is done. Returns whether there was anything.
+
+        One caller at a time; others wait.
+        """
         with self._pass:
             for turn in range(_MOST_TURNS):
                 if self._world.stopping.is_set() or not self._is_anything_due():
                     return turn > 0
                 run_rows(self._world)
-                self._post.send_due()
+                self._post.send_due(wait=True)
             logger.error("After %s turns there is still something due", _MOST_TURNS)
             return True
+
+    def _look(self) -> None:
+        """Begin what is due now, and wait for no receiver."""
+        with self._pass:
+            while self._is_anything_due() and run_rows(self._world) and not self._world.stopping.is_set():
+                pass
+            self._post.send_due(wait=False)
 
     def _is_anything_due(self) -> bool:
         due = next_due(self._world)
@@ -94,7 +111,7 @@ class Simulator:
             if self._machine.is_moving or self._world.stopping.is_set():
                 continue  # whoever moves the clock runs what is due, in order
             try:
-                self.run_due()
+                self._look()
             except Exception:
                 logger.exception("What was due could not be done; it is tried again")
                 self._world.stopping.wait(1)
@@ -116,27 +133,28 @@ def create_simulator(data: Path, *, base_url: str, follower: Callable[[], bool] 
     return Simulator(data, base_url=base_url, follower=follower)
 
 
-def _check_base_url(base_url: str) -> None:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not is_loopback(parts.hostname or ""):
-        raise ValueError(f"The simulator runs only on this machine: {base_url!r} is not a loopback address")
-
-
 def _create_app(world: World, machine: TimeMachine) -> Flask:
     app = Flask("invoice.simulator", template_folder=str(_TEMPLATES), static_url_path="/sim/static")
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MOST
     app.extensions["simulator_world"] = world
     app.extensions["simulator_time_machine"] = machine
     app.url_map.merge_slashes = False  # an empty id is a wrong address, not a redirect
-    for blueprint in (token_api, agreement_api, charge_api, webhook_api, twilio_api, control_api, disorder_api, pages):
+    for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     app.before_request(_refuse_strangers)
     app.before_request(_refuse_added_methods)
+    app.after_request(lambda answer: _date(answer, world))
     app.wsgi_app = _lower_token_path(app.wsgi_app)  # type: ignore[method-assign]
     app.register_error_handler(404, unknown_address)
     app.register_error_handler(405, unknown_address)
     app.register_error_handler(HTTPException, _http_error)
     return app
+
+
+def _date(answer: Response, world: World) -> Response:
+    """Date an answer by the time that it is here: a client may compare its clock with it."""
+    answer.date = world.clock.now()
+    return answer
 
 
 def _lower_token_path(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,7 +169,13 @@ def _lower_token_path(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse_strangers() -> Response | None:
-    """Keep other web sites from moving our clock through somebody's browser."""
+    """Keep other web sites from moving our clock through somebody's browser; answer to no name but this machine's.
+
+    A name of the vendors' that leads here would make the stand-in look like the real thing.
+    """
+    if not is_loopback(host_in(request.host)):
+        said = f"This is a simulator. It is reached on this machine only, and never as {request.host[:200]}."
+        return respond(GatewayRefusal(403, said).answer(request.path))
     if (
         request.path.startswith("/sim/")
         and request.method != "GET"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import socket
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
 
 from flask import Response, request
 
 from invoice.simulator.answers import Answer
 from invoice.simulator.http import respond, world
 from invoice.simulator.models import Fault
-from invoice.simulator.problems import GatewayRefusal
+from invoice.simulator.problems import Breakdown, GatewayRefusal, Refusal
 
 Work = Callable[[], Response]
 
@@ -80,8 +81,7 @@ def _drop_after(_fault: Fault, work: Work) -> Response:
 
 
 def _error(_fault: Fault, _work: Work) -> Response:
-    body = {"type": "about:blank", "title": "Internal Server Error", "status": 500, "detail": "An error was ordered."}
-    return respond(Answer(500, json.dumps(body), "application/problem+json"))
+    return respond(Breakdown("An error was ordered.").answer(request.path))
 
 
 def _error_after(fault: Fault, work: Work) -> Response:
@@ -101,9 +101,19 @@ def _unauthorized(_fault: Fault, _work: Work) -> Response:
 
 def _too_many(fault: Fault, _work: Work) -> Response:
     seconds = fault.seconds if fault.seconds is not None else _DEFAULT_SECONDS["429"]
-    return respond(
-        GatewayRefusal(429, "Rate limit is exceeded.", {"Retry-After": str(int(seconds))}).answer(request.path)
-    )
+    return respond(too_many_requests(int(seconds)).answer(request.path))
+
+
+def too_many_requests(seconds: int) -> Refusal:
+    """Return the gateway's 429; the switch says how it tells when to come again.
+
+    Source: Vipps' developer pages: Retry-After may be seconds or a date.
+    """
+    here = world()
+    later = (here.clock.now() + timedelta(seconds=seconds)).replace(microsecond=0)
+    forms = {"seconds": str(seconds), "http-date": format_datetime(later, usegmt=True)}
+    form = forms.get(here.switchboard.values.retry_after)
+    return GatewayRefusal(429, "Rate limit is exceeded.", {"Retry-After": form} if form else {})
 
 
 def _page(_fault: Fault, _work: Work) -> Response:

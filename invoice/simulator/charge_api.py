@@ -5,15 +5,15 @@ from __future__ import annotations
 from flask import Blueprint, request
 from sqlalchemy import select
 
-from invoice.simulator import charges, ids, payments
-from invoice.simulator.act import Act
-from invoice.simulator.agreement_api import done, is_too_new, the_agreement
+from invoice.simulator import charges, ids, later, payments
+from invoice.simulator.act import Call
 from invoice.simulator.answers import Answer, json_answer, nothing
+from invoice.simulator.finding import is_too_new, the_agreement, the_charge
 from invoice.simulator.front import reading, writing
 from invoice.simulator.models import Charge, ChargeStatus
 from invoice.simulator.problems import invalid, missing
 from invoice.simulator.shapes import charge_as_dict
-from invoice.simulator.wishes import read_capture, read_refund, read_wish
+from invoice.simulator.wishes import read_refund, read_wish
 
 charge_api = Blueprint("charge_api", __name__)
 
@@ -22,33 +22,25 @@ LIST_PAGE = 100
 _PATH = "/recurring/v3/agreements/<agreement_id>/charges"
 
 
-def _the_charge(act: Act, agreement_id: str, charge_id: str) -> Charge:
-    the_agreement(act, agreement_id)
-    charge = act.find_charge(charge_id)
-    if charge is None or charge.agreement_id != agreement_id or is_too_new(act, charge.created_at):
-        raise missing("Charge")
-    return charge
-
-
 @charge_api.post("/recurring/v3/agreements/charges", strict_slashes=False)
 @writing("create_charges")
-def create_charges(act: Act) -> Answer:
+def create_charges(act: Call) -> Answer:
     """Make many charges; each one that is wrong is told, the others are made."""
     return json_answer(202, charges.create_many(act, act.body))
 
 
 @charge_api.post(_PATH, strict_slashes=False)
 @writing("create_charge")
-def create_charge(act: Act, agreement_id: str) -> Answer:
+def create_charge(act: Call, agreement_id: str) -> Answer:
     """Make one charge."""
     agreement = the_agreement(act, agreement_id)
-    wish = read_wish(act.body, act.now, act.switches)
+    wish = read_wish(act.body, act.now, act.unit.market, act.switches)
     return json_answer(201, {"chargeId": charges.create(act, agreement, wish).id})
 
 
 @charge_api.get(_PATH, strict_slashes=False)
 @reading("list_charges")
-def list_charges(act: Act, agreement_id: str) -> Answer:
+def list_charges(act: Call, agreement_id: str) -> Answer:
     """Show an agreement's charges, in pages that Continuation-Token joins."""
     agreement = the_agreement(act, agreement_id)
     status = request.args.get("status")
@@ -64,7 +56,7 @@ def list_charges(act: Act, agreement_id: str) -> Answer:
     return json_answer(200, shown, headers)
 
 
-def _offset(act: Act) -> int:
+def _offset(act: Call) -> int:
     token = request.headers.get("Continuation-Token")
     offset = ids.read_continuation_token(token, act.now) if token else 0
     if offset is None:
@@ -74,17 +66,17 @@ def _offset(act: Act) -> int:
 
 @charge_api.get(f"{_PATH}/<charge_id>", strict_slashes=False)
 @reading("fetch_charge")
-def fetch_charge(act: Act, agreement_id: str, charge_id: str) -> Answer:
+def fetch_charge(act: Call, agreement_id: str, charge_id: str) -> Answer:
     """Show one charge."""
-    charge = _the_charge(act, agreement_id, charge_id)
+    charge = the_charge(act, agreement_id, charge_id)
     return json_answer(200, charge_as_dict(act, charge, the_agreement(act, agreement_id)))
 
 
 @charge_api.get("/recurring/v3/charges/<charge_id>", strict_slashes=False)
-@reading("fetch_charge")
-def fetch_charge_by_id(act: Act, charge_id: str) -> Answer:
+@reading("fetch_charge_by_id")
+def fetch_charge_by_id(act: Call, charge_id: str) -> Answer:
     """Show one charge whose agreement is not known."""
-    charge = act.find_charge(charge_id)
+    charge = act.find_own_charge(charge_id)
     if charge is None or is_too_new(act, charge.created_at):
         raise missing("Charge")
     return json_answer(200, charge_as_dict(act, charge, the_agreement(act, charge.agreement_id)))
@@ -92,25 +84,22 @@ def fetch_charge_by_id(act: Act, charge_id: str) -> Answer:
 
 @charge_api.delete(f"{_PATH}/<charge_id>", strict_slashes=False)
 @writing("cancel_charge", has_body=False)
-def cancel_charge(act: Act, agreement_id: str, charge_id: str) -> Answer:
+def cancel_charge(act: Call, agreement_id: str, charge_id: str) -> Answer:
     """Call a charge off."""
-    payments.cancel(act, _the_charge(act, agreement_id, charge_id))
-    return done(act)
+    return later.change(act, "cancel_charge", agreement_id, charge_id)
 
 
 @charge_api.post(f"{_PATH}/<charge_id>/capture", strict_slashes=False)
 @writing("capture")
-def capture(act: Act, agreement_id: str, charge_id: str) -> Answer:
+def capture(act: Call, agreement_id: str, charge_id: str) -> Answer:
     """Take some or all of what is reserved."""
-    charge = _the_charge(act, agreement_id, charge_id)
-    payments.capture(act, charge, read_capture(act.body, act.switches))
-    return done(act)
+    return later.change(act, "capture", agreement_id, charge_id)
 
 
 @charge_api.post(f"{_PATH}/<charge_id>/refund", strict_slashes=False)
 @writing("refund")
-def refund(act: Act, agreement_id: str, charge_id: str) -> Answer:
+def refund(act: Call, agreement_id: str, charge_id: str) -> Answer:
     """Give some or all of what was captured back."""
-    charge = _the_charge(act, agreement_id, charge_id)
-    payments.refund(act, charge, *read_refund(act.body, act.switches))
+    charge = the_charge(act, agreement_id, charge_id)
+    payments.refund(act, charge, *read_refund(act.body, charge.market, act.switches))
     return nothing()

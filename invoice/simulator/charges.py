@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from invoice.simulator import ids, market, payments
-from invoice.simulator.act import Act
+from invoice.simulator.act import Act, Call
 from invoice.simulator.events import tell_charge
 from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeStatus, OrderId
 from invoice.simulator.problems import Problem, invalid
@@ -36,7 +36,7 @@ _ECHOED = (
 def create(act: Act, agreement: Agreement, wish: Wish) -> Charge:
     """Make a charge on an agreement. Raises Problem if the agreement does not carry it."""
     check_wish(act, agreement, wish)
-    charge_id = reserve_order_id(act, wish.order_id, agreement.id)
+    charge_id = reserve_order_id(act, agreement, wish.order_id)
     charge = _new_charge(act, agreement, wish, charge_id)
     act.session.add(charge)
     act.session.flush()
@@ -73,10 +73,10 @@ def _check_price(act: Act, agreement: Agreement, wish: Wish) -> None:
 
 
 def _already_asked(act: Act, agreement: Agreement, due: date) -> int:
-    """Return the sum of living charges in the interval that holds `due`, øre. The initial charge does not count."""
+    """Return the sum of living charges in the interval that holds `due`. The initial charge does not count."""
     if agreement.interval_unit is None or agreement.interval_count is None or agreement.started_at is None:
         return 0
-    anchor = market.local_date(agreement.started_at)
+    anchor = agreement.market.local_date(agreement.started_at)
     first, end = market.interval_around(due, anchor, agreement.interval_unit, agreement.interval_count)
     asked = select(func.coalesce(func.sum(Charge.amount), 0)).where(
         Charge.agreement_id == agreement.id,
@@ -88,11 +88,11 @@ def _already_asked(act: Act, agreement: Agreement, due: date) -> int:
     return int(act.session.scalar(asked) or 0)
 
 
-def reserve_order_id(act: Act, wanted: str | None, agreement_id: str) -> str:
+def reserve_order_id(act: Act, agreement: Agreement, wanted: str | None) -> str:
     """Take a name for a charge. Raises Problem if it is taken: an orderId is used once in a sales unit."""
     name = wanted or ids.charge_id()
-    if act.session.get(OrderId, name) is None:
-        act.session.add(OrderId(id=name, agreement_id=agreement_id))
+    if act.session.get(OrderId, (agreement.msn, name)) is None:
+        act.session.add(OrderId(msn=agreement.msn, id=name, agreement_id=agreement.id))
         return name
     if act.switches.taken_order_id_status == 400:
         raise invalid(("orderId", "Is already used"))
@@ -100,7 +100,9 @@ def reserve_order_id(act: Act, wanted: str | None, agreement_id: str) -> str:
 
 
 def _new_charge(act: Act, agreement: Agreement, wish: Wish, charge_id: str) -> Charge:
+    here = agreement.market
     charge = Charge(
+        msn=agreement.msn,
         id=charge_id,
         agreement_id=agreement.id,
         type=wish.type,
@@ -118,18 +120,18 @@ def _new_charge(act: Act, agreement: Agreement, wish: Wish, charge_id: str) -> C
         refunded=0,
         cancelled=0,
         created_at=act.now,
-        wake_at=market.visible_at(wish.due),
+        wake_at=here.visible_at(wish.due),
     )
     if wish.type == "RECURRING":
         # The response shows the date as a timestamp. Source: observed, 2026-08.
         charge.due_at = market.utc_midnight(wish.due)
-    if market.is_visible(wish.due, act.now):
+    if here.is_visible(wish.due, act.now):
         payments.show(charge)
-        charge.wake_at = market.first_batch(wish.due)
+        charge.wake_at = here.first_batch(wish.due)
     return charge
 
 
-def create_many(act: Act, items: Any) -> dict[str, Any]:
+def create_many(act: Call, items: Any) -> dict[str, Any]:
     """Make many charges; return the vendor's two lists. Raises Problem if the list that came is wrong itself."""
     if not isinstance(items, list) or not 0 < len(items) <= BULK_MOST:
         raise invalid(("body", f"Must be a list of 1 to {BULK_MOST} charges"))
@@ -147,17 +149,18 @@ def create_many(act: Act, items: Any) -> dict[str, Any]:
     return {"validCharges": valid, "invalidCharges": wrong}
 
 
-def _agreements_of(act: Act, items: list[dict[str, Any]]) -> dict[str, Agreement]:
+def _agreements_of(act: Call, items: list[dict[str, Any]]) -> dict[str, Agreement]:
     wanted = sorted({item["agreementId"] for item in items if isinstance(item.get("agreementId"), str)})
     found: dict[str, Agreement] = {}
     for start in range(0, len(wanted), 500):
-        rows = act.session.scalars(select(Agreement).where(Agreement.id.in_(wanted[start : start + 500])))
+        some = Agreement.id.in_(wanted[start : start + 500])
+        rows = act.session.scalars(select(Agreement).where(Agreement.msn == act.msn, some))
         found.update({row.id: row for row in rows})
     return found
 
 
-def _create_item(act: Act, item: dict[str, Any], agreements: dict[str, Agreement]) -> str:
-    wish = read_wish(item, act.now, act.switches, bulk=True)
+def _create_item(act: Call, item: dict[str, Any], agreements: dict[str, Agreement]) -> str:
+    wish = read_wish(item, act.now, act.unit.market, act.switches, bulk=True)
     agreement = agreements.get(item["agreementId"])
     if agreement is None:
         raise Problem("resource-not-found", "Agreement not found.", [("agreementId", "Agreement not found.")])
@@ -171,7 +174,7 @@ def _fail_creation(act: Act, charge: Charge) -> None:
     """Let a charge that the batch took come to nothing, as its asynchronous check may."""
     charge.failure_reason = "technical_error"
     tell_charge(act, charge, "creation-failed")
-    name = act.session.get(OrderId, charge.id)
+    name = act.session.get(OrderId, (charge.msn, charge.id))
     if name and not act.switches.bulk_failure_keeps_order_id:
         act.session.delete(name)
     payments.forget(act, charge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,11 @@ from flask import Blueprint, Response, current_app, request
 from sqlalchemy import select
 
 from invoice.simulator import agreements, market
+from invoice.simulator.accounts import UNITS
 from invoice.simulator.act import Act
 from invoice.simulator.answers import json_answer
 from invoice.simulator.fields import Fields, NotJSON, parse_json
+from invoice.simulator.funds import NOBODY
 from invoice.simulator.http import respond, world
 from invoice.simulator.messages import message_as_dict
 from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeEvent, Message
@@ -130,14 +133,17 @@ def show_ledger() -> Any:
     with world().store.read() as session:
         act = Act(world(), session, world().clock.now())
         found = {row.id: row for row in session.scalars(select(Agreement).order_by(Agreement.number))}
-        history: dict[str, list[ChargeEvent]] = {}
+        history: dict[int, list[ChargeEvent]] = {}
         for event in session.scalars(select(ChargeEvent).order_by(ChargeEvent.number)):
-            history.setdefault(event.charge_id, []).append(event)
+            history.setdefault(event.charge_number, []).append(event)
         charges = list(session.scalars(select(Charge).order_by(Charge.number)))
         return {
-            "agreements": [agreement_as_dict(act, row) | {"phoneNumber": row.phone} for row in found.values()],
-            "charges": [_charge_line(row, found[row.agreement_id], history.get(row.id, [])) for row in charges],
-            "refunds": [line for row in charges for line in _refund_lines(row, history.get(row.id, []))],
+            "agreements": [
+                agreement_as_dict(act, row) | {"phoneNumber": row.phone, "merchantSerialNumber": row.msn}
+                for row in found.values()
+            ],
+            "charges": [_charge_line(row, found[row.agreement_id], history.get(row.number, [])) for row in charges],
+            "refunds": [line for row in charges for line in _refund_lines(row, history.get(row.number, []))],
         }
 
 
@@ -146,6 +152,7 @@ def _charge_line(charge: Charge, agreement: Agreement, events: list[ChargeEvent]
         "id": charge.id,
         "orderId": charge.id,
         "agreementId": charge.agreement_id,
+        "merchantSerialNumber": charge.msn,
         "amount": charge.amount,
         "currency": charge.currency,
         "description": charge.description,
@@ -184,45 +191,118 @@ def _refund_lines(charge: Charge, events: list[ChargeEvent]) -> list[dict[str, A
 @control_api.post("/agreements/<agreement_id>/<decision>")
 @control
 def decide(agreement_id: str, decision: str) -> Any:
-    """Let the person approve, reject or stop; `phoneNumber` and `maxAmount` may come with an approval."""
-    if decision not in ("approve", "reject", "stop", "delete-profile"):
-        raise Wrong(404, "decision: must be approve, reject, stop or delete-profile")
+    """Let the person decide; `phoneNumber` and `maxAmount` may come with an approval, `maxAmount` alone raises it."""
+    if decision not in _DECISIONS:
+        raise Wrong(404, f"decision: must be one of {', '.join(_DECISIONS)}")
     fields = read_fields()
     phone = fields.text("phoneNumber", size=(1, 16), pattern=MSISDN)
-    ceiling = fields.integer("maxAmount", low=100)
+    ceiling = fields.integer("maxAmount", low=1, required=decision == "max-amount")
     check_fields(fields)
-    return act_for_person(agreement_id, decision, phone and phone.lstrip("+"), ceiling)
+    return act_for_person(agreement_id, decision, Said(phone and phone.lstrip("+"), ceiling))
 
 
-def act_for_person(
-    agreement_id: str, decision: str, phone: str | None = None, ceiling: int | None = None
-) -> dict[str, str]:
+@dataclass(frozen=True)
+class Said:
+    """What a person may say with a decision: a number (MSISDN), and what he pays at most."""
+
+    phone: str | None = None
+    max_amount: int | None = None
+
+
+NOTHING = Said()
+
+
+def act_for_person(agreement_id: str, decision: str, said: Said = NOTHING) -> dict[str, str]:
     """Do what the person decided; return id and status. Raises Wrong: 404 if it is unknown, 409 in a wrong state."""
     with world().store.write() as session:
         act = Act(world(), session, world().clock.now())
         agreement = act.find_agreement(agreement_id)
         if agreement is None:
             raise Wrong(404, "agreement: there is none with this id")
-        fits = (
-            agreement.status == AgreementStatus.ACTIVE
-            if decision in ("stop", "delete-profile")
-            else agreements.is_open(act, agreement)
-        )
-        if not fits:
+        while_it_is, do = _DECISIONS[decision]
+        is_open = agreements.is_open(act, agreement)
+        if agreement.status != while_it_is or (while_it_is == AgreementStatus.PENDING and not is_open):
             raise Wrong(409, f"agreement: cannot {decision} while it is {agreement.status}")
-        agreement.max_amount = ceiling or agreement.max_amount
-        _DECISIONS[decision](act, agreement, phone)
+        do(act, agreement, said)
         result = {"id": agreement.id, "status": str(agreement.status)}
     world().new_work.set()
     return result
 
 
-_DECISIONS: dict[str, Callable[[Act, Agreement, str | None], None]] = {
-    "approve": lambda act, agreement, phone: agreements.approve(act, agreement, phone=phone),
-    "reject": lambda act, agreement, _phone: agreements.reject(act, agreement),
-    "stop": lambda act, agreement, _phone: agreements.stop(act, agreement, "USER"),
-    "delete-profile": lambda act, agreement, _phone: agreements.stop(act, agreement, "ADMIN"),
+def approve(act: Act, agreement: Agreement, said: Said) -> None:
+    """Let the person approve. Raises Wrong for a number without a profile, or an amount that cannot be chosen."""
+    if (said.phone or agreement.phone) in NOBODY:
+        raise Wrong(409, "phoneNumber: nobody has a profile with it")
+    check_max_amount(agreement, said.max_amount)
+    agreements.approve(act, agreement, phone=said.phone, max_amount=said.max_amount)
+
+
+def _set_max_amount(_act: Act, agreement: Agreement, said: Said) -> None:
+    if said.max_amount is None:
+        raise Wrong(400, "maxAmount: must not be null")
+    check_max_amount(agreement, said.max_amount)
+    agreements.set_max_amount(agreement, said.max_amount)
+
+
+def check_max_amount(agreement: Agreement, amount: int | None) -> None:
+    """Raise Wrong unless a person may choose this amount: only with VARIABLE pricing, within the market's limits."""
+    if amount is None:
+        return
+    least, most = agreement.market.least, agreement.market.most
+    if agreement.pricing_type != "VARIABLE":
+        raise Wrong(409, f"maxAmount: is not chosen with {agreement.pricing_type} pricing")
+    if not least <= amount <= most:
+        raise Wrong(400, f"maxAmount: must be from {least} to {most}")
+
+
+Decision = Callable[[Act, Agreement, Said], None]
+# decision -> (the status that it needs, what it does)
+_DECISIONS: dict[str, tuple[AgreementStatus, Decision]] = {
+    "approve": (AgreementStatus.PENDING, approve),
+    "reject": (AgreementStatus.PENDING, lambda act, agreement, _: agreements.reject(act, agreement)),
+    "stop": (AgreementStatus.ACTIVE, lambda act, agreement, _: agreements.stop(act, agreement, "USER")),
+    "delete-profile": (AgreementStatus.ACTIVE, lambda act, agreement, _: agreements.stop(act, agreement, "ADMIN")),
+    "max-amount": (AgreementStatus.ACTIVE, _set_max_amount),
 }
+
+
+@control_api.post("/profiles/<msisdn>/delete")
+@control
+def delete_profile(msisdn: str) -> Any:
+    """Let a person leave Vipps: all of his active agreements stop, with ADMIN as the actor."""
+    if not is_msisdn(msisdn):
+        raise Wrong(404, "phone: is not a phone number")
+    return {"stopped": delete_profiles(msisdn)}
+
+
+def delete_profiles(msisdn: str) -> list[str]:
+    """Stop all active agreements of a number, with or without a plus; return their ids."""
+    theirs = select(Agreement.id).where(
+        Agreement.phone == msisdn.lstrip("+"), Agreement.status == AgreementStatus.ACTIVE
+    )
+    with world().store.read() as session:
+        found = session.scalars(theirs.order_by(Agreement.number)).all()
+    return [act_for_person(agreement_id, "delete-profile")["id"] for agreement_id in found]
+
+
+@control_api.get("/units")
+@control
+def show_units() -> Any:
+    """The sales units and their keys, which open nothing else."""
+    return {
+        "units": [
+            {
+                "merchantSerialNumber": msn,
+                "name": unit.name,
+                "market": unit.market.country,
+                "currency": unit.currency,
+                "client_id": unit.client_id,
+                "client_secret": unit.client_secret,
+                "subscriptionKeys": [unit.subscription_key, unit.second_subscription_key],
+            }
+            for msn, unit in UNITS.items()
+        ]
+    }
 
 
 def is_msisdn(text: str) -> bool:

@@ -12,6 +12,7 @@ from invoice.simulator.faults import CALLS, KINDS, as_dict
 from invoice.simulator.fields import Fields
 from invoice.simulator.http import world
 from invoice.simulator.models import Fault, Funds
+from invoice.simulator.switches import MEANINGS
 
 disorder_api = Blueprint("disorder_api", __name__, url_prefix="/sim")
 
@@ -66,7 +67,7 @@ def show_switches() -> Any:
     """Where the switches stand, and who was given or denied money."""
     with world().store.read() as session:
         funds = [{"subject": row.subject, "available": row.available} for row in session.scalars(select(Funds))]
-    return {"switches": world().switchboard.as_dict(), "funds": funds}
+    return {"switches": world().switchboard.as_dict(), "funds": funds, "meanings": MEANINGS}
 
 
 @disorder_api.post("/switches")

@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from invoice.simulator import agreements, market, messages, payments
+from invoice.simulator import agreements, later, messages, payments
 from invoice.simulator.act import Act
-from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeStatus, Message, instant_of
+from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeStatus, Deferred, Message, instant_of
 from invoice.simulator.world import World
 
 # Rows in one transaction: few enough that an API call does not wait long for its turn.
 _BATCH = 100
 
-_TABLES = ("agreements", "charges", "messages", "deliveries", "receipts")
+_TABLES = ("agreements", "charges", "deferred", "messages", "deliveries", "receipts")
 _EARLIEST = "SELECT min(wake_at) AS at FROM {} WHERE wake_at IS NOT NULL"
 _NEXT = f"SELECT min(at) FROM ({' UNION ALL '.join(map(_EARLIEST.format, _TABLES))})"  # noqa: S608 - fixed names
 
@@ -27,23 +27,24 @@ def next_due(world: World) -> datetime | None:
     return instant_of(microseconds)
 
 
-def run_rows(world: World) -> None:
-    """Let rows that are due act, at most a batch of each kind, each row at its own instant."""
-    for model, step in _STEPS:
-        _run_batch(world, model, step)
+def run_rows(world: World) -> bool:
+    """Let rows that are due act, at most a batch of each kind, each row at its own instant. Says if there were any."""
+    acted = [_run_batch(world, model, step) for model, step in _STEPS]
+    return any(acted)
 
 
-def _run_batch(world: World, model: Any, step: Callable[[Act, Any], None]) -> None:
+def _run_batch(world: World, model: Any, step: Callable[[Act, Any], None]) -> bool:
     now = world.clock.now()
     with world.store.read() as session:
         if session.scalar(select(model.number).where(model.wake_at <= now).limit(1)) is None:
-            return
+            return False
     with world.store.write() as session:
         rows = session.scalars(
             select(model).where(model.wake_at <= now).order_by(model.wake_at, model.number).limit(_BATCH)
         ).all()
         for row in rows:
             step(Act(world, session, row.wake_at), row)
+    return True
 
 
 def _agreement_step(act: Act, agreement: Agreement) -> None:
@@ -58,7 +59,7 @@ def _charge_step(act: Act, charge: Charge) -> None:
 
 def _become_due(_act: Act, _agreement: Agreement, charge: Charge) -> None:
     payments.show(charge)
-    charge.wake_at = market.first_batch(charge.due)
+    charge.wake_at = charge.market.first_batch(charge.due)
 
 
 def _attempt(act: Act, agreement: Agreement, charge: Charge) -> None:
@@ -94,5 +95,6 @@ _CHARGE_STEPS = {
 _STEPS: tuple[tuple[Any, Callable[[Act, Any], None]], ...] = (
     (Agreement, _agreement_step),
     (Charge, _charge_step),
+    (Deferred, later.enact),
     (Message, messages.go_on),
 )

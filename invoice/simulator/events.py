@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
-from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.act import Act
 from invoice.simulator.models import Agreement, Charge, Delivery, Webhook
 from invoice.simulator.wording import exact_timestamp
@@ -19,6 +19,8 @@ EVENTS = (
     *("recurring.charge-reserved.v1", "recurring.charge-captured.v1", "recurring.charge-canceled.v1"),
     *("recurring.charge-refunded.v1", "recurring.charge-failed.v1", "recurring.charge-creation-failed.v1"),
 )
+
+_WINDOW_SECONDS = 10
 
 FAILURE_TEXTS = {
     "user_action_required": "User action required",
@@ -37,9 +39,9 @@ def tell_agreement(act: Act, agreement: Agreement, what: str, actor: str) -> Non
         "eventType": f"recurring.agreement-{what}.v1",
         "occurred": exact_timestamp(act.now),
         "actor": actor,
-        "msn": DEMO_UNIT.merchant_serial_number,
+        "msn": agreement.msn,
     }
-    _owe(act, agreement.id, {name: value for name, value in payload.items() if value is not None})
+    _owe(act, agreement.msn, agreement.id, {name: value for name, value in payload.items() if value is not None})
 
 
 def tell_charge(act: Act, charge: Charge, what: str) -> None:
@@ -59,32 +61,41 @@ def tell_charge(act: Act, charge: Charge, what: str) -> None:
         "currency": charge.currency,
         "eventType": f"recurring.charge-{what}.v1",
         "occurred": exact_timestamp(act.now),
-        "msn": DEMO_UNIT.merchant_serial_number,
+        "msn": charge.msn,
         "transactionId": charge.transaction_id,
     }
     if charge.external_id:
         payload["chargeExternalId"] = charge.external_id
     if charge.failure_reason:
         payload["failureReason"] = charge.failure_reason
-    _owe(act, charge.id, payload)
+    _owe(act, charge.msn, charge.id, payload)
 
 
-def _owe(act: Act, subject: str, payload: dict[str, Any]) -> None:
+def _owe(act: Act, msn: str, subject: str, payload: dict[str, Any]) -> None:
     if act.switches.webhooks_lost:
         return
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-    for webhook in act.session.scalars(select(Webhook).order_by(Webhook.number)):
+    for webhook in act.session.scalars(select(Webhook).where(Webhook.msn == msn).order_by(Webhook.number)):
         if payload["eventType"] in webhook.events:
             for _ in range(2 if act.switches.webhooks_doubled else 1):
                 act.session.add(_delivery(act, webhook, subject, payload["eventType"], body))
 
 
 def _delivery(act: Act, webhook: Webhook, subject: str, event: str, body: str) -> Delivery:
-    # An event waits behind an earlier one of the same payment that is still being tried.
-    waiting = act.session.scalar(
-        select(func.max(Delivery.wake_at)).where(Delivery.webhook_id == webhook.id, Delivery.subject == subject)
-    )
-    wake_at = max(act.now, waiting) if waiting else act.now
+    wake_at = _end_of_window(act.now) if act.switches.webhooks_reordered else _turn(act, webhook, subject)
     return Delivery(
         webhook_id=webhook.id, subject=subject, event=event, body=body, created_at=act.now, attempts=0, wake_at=wake_at
     )
+
+
+def _turn(act: Act, webhook: Webhook, subject: str) -> datetime:
+    """Return when an event may be sent: not before an earlier one of the same payment that is still being tried."""
+    waiting = act.session.scalar(
+        select(func.max(Delivery.wake_at)).where(Delivery.webhook_id == webhook.id, Delivery.subject == subject)
+    )
+    return max(act.now, waiting) if waiting else act.now
+
+
+def _end_of_window(at: datetime) -> datetime:
+    """Return when the ten seconds that hold `at` are over: then their events go out together, newest first."""
+    return datetime.fromtimestamp((at.timestamp() // _WINDOW_SECONDS + 1) * _WINDOW_SECONDS, UTC)

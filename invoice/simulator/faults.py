@@ -1,4 +1,4 @@
-"""Misbehaviour to order: which call, which fault, how often. How a fault looks on the wire is in `front`."""
+"""Misbehaviour to order: which call, which fault, how often. How a fault looks on the wire is in `breakage`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ from invoice.simulator.store import Store
 
 CALLS = (
     *("token", "draft", "list_agreements", "fetch_agreement", "update_agreement", "accept", "create_charge"),
-    *("create_charges", "list_charges", "fetch_charge", "cancel_charge", "capture", "refund", "webhooks", "userinfo"),
-    *("send_message", "list_messages", "fetch_message"),
+    *(
+        "create_charges",
+        "list_charges",
+        "fetch_charge",
+        "fetch_charge_by_id",
+        "cancel_charge",
+        "capture",
+        "refund",
+        "webhooks",
+    ),
+    *("userinfo", "send_message", "list_messages", "fetch_message"),
 )
 
 # kind -> what the caller sees

@@ -1,6 +1,6 @@
 """Who has money, and which amounts and numbers never do.
 
-Source of the amounts: Vipps test environment (agent-toolkit, 2026-08-21), øre. The numbers are our own.
+Source of the amounts: Vipps test environment (agent-toolkit, 2026-08-21), minor units. The numbers are our own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from invoice.simulator.market import MARKETS
 from invoice.simulator.models import Agreement, Funds
 
 # Amount -> what stands behind the refusal.
@@ -21,22 +22,38 @@ REFUSED_AMOUNTS = {
     197: "3-D Secure denied",
     202: "strong customer authentication required",
 }
+ONLY_IN_NORWAY = (197, 202)
 UNKNOWN_FOR_AN_HOUR = 201
 REFUND_REFUSED_AMOUNTS = {
     123: "The refund is not possible: the user has no receiving account.",
     124: "The refund period has expired.",
 }
 
-UNDER_18 = "4790000018"
-WITHOUT_MONEY = "4790000051"
-UNREACHABLE = "4790000003"  # texts to it are undelivered
 
-MAGIC_NUMBERS = {
-    UNDER_18: "is under 18: the agreement ends EXPIRED at approval",
-    WITHOUT_MONEY: "has no money: every attempt is refused until the funds switch says otherwise",
-    UNREACHABLE: "is switched off: texts end undelivered (30003)",
-    "15005550001": "is no valid number: Twilio refuses the text (21211)",
-}
+def _everywhere(number: str) -> tuple[str, ...]:
+    return tuple(market.dial_code + number for market in MARKETS.values())
+
+
+UNDER_18 = _everywhere("90000018")
+WITHOUT_MONEY = _everywhere("90000051")
+UNREACHABLE = _everywhere("90000003")  # texts to it are undelivered
+NOBODY = _everywhere("90000404")
+EXPIRED_CARD = _everywhere("90000500")
+
+# (numbers, what they do)
+MAGIC_NUMBERS = (
+    (UNDER_18, "is under 18: the agreement ends EXPIRED at approval"),
+    (WITHOUT_MONEY, "has no money: every attempt is refused until the funds switch says otherwise"),
+    (UNREACHABLE, "is switched off: texts end undelivered (30003)"),
+    (NOBODY, "has no profile: it cannot be approved with, and the accept endpoint answers 404"),
+    (EXPIRED_CARD, "has an expired card: the accept endpoint answers 500"),
+    (("15005550001",), "is no valid number: Twilio refuses the text (21211)"),
+)
+
+
+def is_refused_amount(amount: int, country: str) -> bool:
+    """Whether a payment of this amount never goes through in a market ("NO", "DK" or "FI")."""
+    return amount in REFUSED_AMOUNTS and (country == "NO" or amount not in ONLY_IN_NORWAY)
 
 
 def has_money(session: Session, agreement: Agreement) -> bool:
@@ -46,4 +63,4 @@ def has_money(session: Session, agreement: Agreement) -> bool:
     for subject in subjects:
         if subject in found:
             return found[subject]
-    return agreement.phone != WITHOUT_MONEY
+    return agreement.phone not in WITHOUT_MONEY

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
-from invoice.simulator.act import Act
+from invoice.simulator.act import Act, Call
 from invoice.simulator.answers import Answer
 from invoice.simulator.models import KeptAnswer
 from invoice.simulator.problems import Problem, Refusal
@@ -32,7 +32,7 @@ def fingerprint(method: str, path: str, body: bytes) -> str:
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(errors="replace"), body))).hexdigest()
 
 
-def once(act: Act, mark: str, path: str, work: Callable[[], Answer]) -> Answer:
+def once(act: Call, mark: str, path: str, work: Callable[[], Answer]) -> Answer:
     """Return the kept answer, or do `work` and keep its answer; a refusal is an answer, too, and undoes what it began.
 
     Raises Problem if the key was used for another request.
@@ -43,9 +43,10 @@ def once(act: Act, mark: str, path: str, work: Callable[[], Answer]) -> Answer:
     if kept:
         return Answer(kept.status, kept.body, kept.content_type)
     answer = undone_if_refused(act, path, work)
-    if act.switches.idempotency_hours:
+    if act.switches.idempotency_hours and answer.status < 500:
         act.session.merge(
             KeptAnswer(
+                msn=act.msn,
                 key=act.key,
                 fingerprint=mark,
                 kept_at=act.now,
@@ -57,8 +58,8 @@ def once(act: Act, mark: str, path: str, work: Callable[[], Answer]) -> Answer:
     return answer
 
 
-def _kept(act: Act) -> KeptAnswer | None:
-    kept = act.session.get(KeptAnswer, act.key)
+def _kept(act: Call) -> KeptAnswer | None:
+    kept = act.session.get(KeptAnswer, (act.msn, act.key))
     life = timedelta(hours=act.switches.idempotency_hours)
     return kept if kept and act.now - kept.kept_at < life else None
 

@@ -30,6 +30,11 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
+def subject(msn: str, who: str) -> str:
+    """Return the name under which a sales unit knows a person's profile: the same for each of his agreements."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{msn}/{who}"))
+
+
 def transaction_id() -> str:
     """Return a payment's number: eleven digits. Source: Vipps Recurring v3, transactionId of at least ten digits."""
     return str(50_000_000_000 + secrets.randbelow(10_000_000_000))

@@ -1,58 +1,101 @@
-"""The Norwegian market's calendar: when charges are tried, seen and given up. Pure."""
+"""The three markets: their calendars, currencies and limits; when charges are tried, seen and given up. Pure."""
 
 from __future__ import annotations
 
 from calendar import monthrange
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-ZONE = ZoneInfo("Europe/Oslo")
-
-# Main batch and retry batch, local time. Source: Vipps agent-toolkit, recurring skill, 2026-08-21.
-BATCHES = (time(9), time(17))
-# A charge is shown to the person, and has the status DUE, when less than this is left. Source: as above.
+# A charge is shown to the person, and has the status DUE, when less than this is left.
+# Source: Vipps agent-toolkit, recurring skill, 2026-08-21.
 VISIBLE_DAYS = 30
 EARLIEST_DAYS = 1  # "due" at least one day ahead. Source: Vipps changelog, 2025-10.
 LATEST_YEARS = 2  # Source: Vipps Recurring v3, 2025-10.
 
-
-def local_date(at: datetime) -> date:
-    """Return the date in Norway at the instant `at`."""
-    return at.astimezone(ZONE).date()
-
-
-def instant(day: date, clock: time = time(0)) -> datetime:
-    """Return the instant (UTC) at which Norwegian clocks show `clock` on `day`."""
-    return datetime.combine(day, clock, ZONE).astimezone(UTC)
+LATE_CAPTURE_DAYS = 180  # in any market, for a sales unit that has it. Source: agent-toolkit, 2026-08-21.
+# From this date on MobilePay is called Vipps. Source: technical update, 2026-10.
+_ONE_BRAND = date(2027, 1, 12)
 
 
-def is_visible(due: date, at: datetime) -> bool:
-    """Whether a charge due on `due` is DUE rather than PENDING at `at`."""
-    return (due - local_date(at)).days < VISIBLE_DAYS
+@dataclass(frozen=True)
+class Market:
+    """One market. `batches` in local time, the main one first; amounts in minor units (øre, cent)."""
+
+    country: str
+    currency: str
+    dial_code: str
+    zone: ZoneInfo
+    batches: tuple[time, ...]
+    least: int
+    most: int
+    capture_days: int
+    needs_manage_url: bool = False
+    old_brand: str = "MobilePay"
+
+    def local_date(self, at: datetime) -> date:
+        """Return the date here at the instant `at`."""
+        return at.astimezone(self.zone).date()
+
+    def instant(self, day: date, clock: time = time(0)) -> datetime:
+        """Return the instant (UTC) at which clocks here show `clock` on `day`."""
+        return datetime.combine(day, clock, self.zone).astimezone(UTC)
+
+    def is_visible(self, due: date, at: datetime) -> bool:
+        """Whether a charge due on `due` is DUE rather than PENDING at `at`."""
+        return (due - self.local_date(at)).days < VISIBLE_DAYS
+
+    def visible_at(self, due: date) -> datetime:
+        """Return the instant at which a charge due on `due` turns from PENDING to DUE."""
+        return self.instant(due - timedelta(days=VISIBLE_DAYS - 1))
+
+    def first_batch(self, due: date) -> datetime:
+        """Return the instant of the first attempt: the main batch on the due date."""
+        return self.instant(due, self.batches[0])
+
+    def batch_after(self, at: datetime, last_day: date) -> datetime | None:
+        """Return the first batch after `at` that is not later than `last_day` (local date), or None."""
+        today = self.local_date(at)
+        for day in (today, today + timedelta(days=1)):
+            for clock in self.batches:
+                if self.instant(day, clock) > at and day <= last_day:
+                    return self.instant(day, clock)
+        return None
+
+    def end_of(self, day: date) -> datetime:
+        """Return the instant at which `day` is over here."""
+        return self.instant(day + timedelta(days=1))
+
+    def brand(self, at: datetime) -> str:
+        """Return the name under which people know the app at `at`."""
+        return self.old_brand if self.local_date(at) < _ONE_BRAND else "Vipps"
 
 
-def visible_at(due: date) -> datetime:
-    """Return the instant at which a charge due on `due` turns from PENDING to DUE."""
-    return instant(due - timedelta(days=VISIBLE_DAYS - 1))
+_NIGHT = (time(3), time(13), time(18), time(20), time(22), time(23))
+
+# Source of batches, amounts and deadlines: Vipps agent-toolkit, recurring skill, 2026-08-21.
+MARKETS = {
+    "NO": Market(
+        country="NO",
+        currency="NOK",
+        dial_code="47",
+        zone=ZoneInfo("Europe/Oslo"),
+        batches=(time(9), time(17)),
+        least=100,
+        most=2_000_000,
+        capture_days=180,
+        needs_manage_url=True,
+        old_brand="Vipps",
+    ),
+    "DK": Market("DK", "DKK", "45", ZoneInfo("Europe/Copenhagen"), _NIGHT, least=1, most=30_000_000, capture_days=14),
+    "FI": Market("FI", "EUR", "358", ZoneInfo("Europe/Helsinki"), _NIGHT, least=1, most=200_000, capture_days=14),
+}
 
 
-def first_batch(due: date) -> datetime:
-    """Return the instant of the first attempt: 09:00 on the due date."""
-    return instant(due, BATCHES[0])
-
-
-def batch_after(at: datetime, last_day: date) -> datetime | None:
-    """Return the first batch after `at` that is not later than `last_day` (Norwegian date), or None."""
-    for day in (local_date(at), local_date(at) + timedelta(days=1)):
-        for clock in BATCHES:
-            if instant(day, clock) > at and day <= last_day:
-                return instant(day, clock)
-    return None
-
-
-def end_of(day: date) -> datetime:
-    """Return the instant at which `day` is over in Norway."""
-    return instant(day + timedelta(days=1))
+def market_of_phone(msisdn: str) -> Market:
+    """Return the market that a number (digits only) belongs to; Norway for all others."""
+    found = [market for market in MARKETS.values() if msisdn.startswith(market.dial_code)]
+    return found[0] if found else MARKETS["NO"]
 
 
 def latest_due(today: date) -> date:

@@ -58,7 +58,9 @@ def go_on(act: Act, message: Message) -> None:
         message.wake_at = None if act.switches.sms_outcome == "silent" else act.now
     else:
         message.status = (
-            "undelivered" if message.to == f"+{UNREACHABLE}" else act.switches.sms_outcome.replace("silent", "sent")
+            "undelivered"
+            if message.to.removeprefix("+") in UNREACHABLE
+            else act.switches.sms_outcome.replace("silent", "sent")
         )
         message.error_code = _error_code(message)
         message.wake_at = None

@@ -1,4 +1,7 @@
-"""What the stand-in remembers. Amounts are øre, instants aware UTC, `wake_at` is when a row next acts by itself."""
+"""What the stand-in remembers.
+
+Amounts are minor units (øre, cent), instants aware UTC, `wake_at` is when a row next acts by itself.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, text
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from invoice.simulator.accounts import UNITS, SalesUnit
+from invoice.simulator.market import Market
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -68,6 +74,22 @@ def _waking(table: str) -> Index:
     return Index(f"ix_{table}_wake_at", "wake_at", sqlite_where=text("wake_at IS NOT NULL"))
 
 
+class _OfUnit:
+    """What belongs to a sales unit, and does not exist for another. msn: its Merchant-Serial-Number."""
+
+    msn: Mapped[str]
+
+    @property
+    def unit(self) -> SalesUnit:
+        """The sales unit."""
+        return UNITS[self.msn]
+
+    @property
+    def market(self) -> Market:
+        """The sales unit's market."""
+        return self.unit.market
+
+
 class Setting(Base):
     """One named value: the clock's offset, the signing key, the switches."""
 
@@ -76,7 +98,7 @@ class Setting(Base):
     value: Mapped[str]
 
 
-class Agreement(Base):
+class Agreement(_OfUnit, Base):
     """A person's consent to be charged, or the asking for it."""
 
     __tablename__ = "agreements"
@@ -109,15 +131,17 @@ class Agreement(Base):
     scope: Mapped[str | None]
     sub: Mapped[str | None] = mapped_column(index=True)
     confirmation_url: Mapped[str]
-    __table_args__ = (_waking("agreements"), Index("ix_agreements_status", "status", "number"))
+    is_pushed: Mapped[bool]
+    opened_by: Mapped[str | None]
+    __table_args__ = (_waking("agreements"), Index("ix_agreements_status", "msn", "status", "number"))
 
 
-class Charge(Base):
-    """One payment on an agreement. `captured`, `refunded` and `cancelled` are sums so far, øre."""
+class Charge(_OfUnit, Base):
+    """One payment on an agreement. `captured`, `refunded` and `cancelled` are sums so far."""
 
     __tablename__ = "charges"
     number: Mapped[int] = mapped_column(primary_key=True)
-    id: Mapped[str] = mapped_column(unique=True)
+    id: Mapped[str]
     agreement_id: Mapped[str] = mapped_column(ForeignKey("agreements.id"), index=True)
     type: Mapped[str]
     status: Mapped[str]
@@ -137,17 +161,18 @@ class Charge(Base):
     cancelled: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     captured_at: Mapped[datetime | None]
+    refunded_at: Mapped[datetime | None]
     wake_at: Mapped[datetime | None]
-    __table_args__ = (_waking("charges"),)
+    __table_args__ = (_waking("charges"), UniqueConstraint("msn", "id"))
 
     @property
     def capturable(self) -> int:
-        """What is reserved and neither captured nor released, øre."""
+        """What is reserved and neither captured nor released."""
         return self.amount - self.captured - self.cancelled
 
     @property
     def refundable(self) -> int:
-        """What was captured and not given back, øre."""
+        """What was captured and not given back."""
         return self.captured - self.refunded
 
 
@@ -156,7 +181,7 @@ class ChargeEvent(Base):
 
     __tablename__ = "charge_events"
     number: Mapped[int] = mapped_column(primary_key=True)
-    charge_id: Mapped[str] = mapped_column(ForeignKey("charges.id"), index=True)
+    charge_number: Mapped[int] = mapped_column(ForeignKey("charges.number"), index=True)
     occurred_at: Mapped[datetime]
     event: Mapped[str]
     amount: Mapped[int]
@@ -169,6 +194,7 @@ class OrderId(Base):
     """A name that is taken in this sales unit, by a charge or by the initial charge of a draft."""
 
     __tablename__ = "order_ids"
+    msn: Mapped[str] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
     agreement_id: Mapped[str]
 
@@ -177,6 +203,7 @@ class KeptAnswer(Base):
     """What was answered to an Idempotency-Key."""
 
     __tablename__ = "kept_answers"
+    msn: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str]
     kept_at: Mapped[datetime]
@@ -185,7 +212,21 @@ class KeptAnswer(Base):
     body: Mapped[str]
 
 
-class Webhook(Base):
+class Deferred(_OfUnit, Base):
+    """What was accepted with 202, and is done when it wakes."""
+
+    __tablename__ = "deferred"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    agreement_id: Mapped[str]
+    charge_id: Mapped[str]
+    key: Mapped[str]
+    body: Mapped[dict[str, Any] | None]
+    wake_at: Mapped[datetime | None]
+    __table_args__ = (_waking("deferred"),)
+
+
+class Webhook(_OfUnit, Base):
     """A registration: where to send which events."""
 
     __tablename__ = "webhooks"

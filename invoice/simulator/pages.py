@@ -1,7 +1,4 @@
-"""What a person sees: a phone with its texts and its Vipps, the page that asks for approval, and a start page.
-
-A GET shows, only a POST acts.
-"""
+"""What a person sees: a phone with its texts and its Vipps, and a start page. A GET shows, only a POST acts."""
 
 from __future__ import annotations
 
@@ -13,16 +10,25 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from sqlalchemy import delete
 from werkzeug.wrappers import Response as BaseResponse
 
-from invoice.simulator import agreements, phone_view
-from invoice.simulator.accounts import DEMO_TWILIO, DEMO_UNIT
+from invoice.simulator import phone_view, signing
+from invoice.simulator.accounts import DEMO_TWILIO, UNITS
 from invoice.simulator.act import Act
 from invoice.simulator.answers import json_answer
-from invoice.simulator.control_api import Wrong, act_for_person, is_msisdn, move_clock
+from invoice.simulator.control_api import Said, Wrong, act_for_person, delete_profiles, is_msisdn, move_clock
 from invoice.simulator.faults import CALLS, KINDS
-from invoice.simulator.funds import MAGIC_NUMBERS, REFUND_REFUSED_AMOUNTS, REFUSED_AMOUNTS, UNKNOWN_FOR_AN_HOUR
+from invoice.simulator.funds import (
+    MAGIC_NUMBERS,
+    ONLY_IN_NORWAY,
+    REFUND_REFUSED_AMOUNTS,
+    REFUSED_AMOUNTS,
+    UNKNOWN_FOR_AN_HOUR,
+)
+from invoice.simulator.hooks_api import PROBES
 from invoice.simulator.http import respond, world
-from invoice.simulator.models import Agreement, AgreementStatus, Funds
-from invoice.simulator.wording import clock_face, kroner, pretty_phone, weekday_date
+from invoice.simulator.market import MARKETS, Market
+from invoice.simulator.models import Funds
+from invoice.simulator.switches import MEANINGS
+from invoice.simulator.wording import clock_face, pretty_phone, read_money, weekday_date
 
 pages = Blueprint("pages", __name__)
 
@@ -41,16 +47,17 @@ STEPS = {
 }
 
 
-@pages.app_template_global("clock_face")
-def _clock_face() -> str:
-    return clock_face(world().clock.now())
-
-
-def _page(template: str, status: int = 200, *, form_action: str = "; form-action 'self'", **values: Any) -> Response:
+def page(template: str, status: int = 200, *, form_action: str = "; form-action 'self'", **values: Any) -> Response:
     now = world().clock.now()
-    html = render_template(
-        f"simulator/{template}", now=now, today=weekday_date(now), kroner=kroner, pretty=pretty_phone, **values
-    )
+    here: Market = values.pop("market", MARKETS["NO"])
+    shown = {
+        "now": now,
+        "today": weekday_date(now, here),
+        "face": clock_face(now, here),
+        "zone": here.zone.key,
+        "pretty": pretty_phone,
+    }
+    html = render_template(f"simulator/{template}", **shown, **values)
     response = make_response(html, status)
     response.headers["Content-Security-Policy"] = _POLICY + form_action
     response.headers["Cache-Control"] = "no-store"
@@ -58,8 +65,8 @@ def _page(template: str, status: int = 200, *, form_action: str = "; form-action
     return response
 
 
-def _notice(status: int, heading: str, text: str) -> Response:
-    return _page("notice.html", status, heading=heading, text=text)
+def notice(status: int, heading: str, text: str) -> Response:
+    return page("notice.html", status, heading=heading, text=text)
 
 
 def _for_phone(view: Callable[..., BaseResponse]) -> Callable[..., BaseResponse]:
@@ -68,7 +75,7 @@ def _for_phone(view: Callable[..., BaseResponse]) -> Callable[..., BaseResponse]
     @functools.wraps(view)
     def run(msisdn: str, **path: str) -> BaseResponse:
         if not is_msisdn(msisdn):
-            return _notice(404, "Not a phone number", "Write it with its country, such as +4712345678.")
+            return notice(404, "Not a phone number", "Write it with its country, such as +4712345678.")
         return view(msisdn.lstrip("+"), **path)
 
     return run
@@ -80,17 +87,21 @@ def start() -> Response:
     with world().store.read() as session:
         act = Act(world(), session, world().clock.now())
         values: dict[str, Any] = {"phones": phone_view.phones(act), "agreements": phone_view.latest_agreements(act)}
-    return _page(
+    return page(
         "start.html",
-        unit=DEMO_UNIT,
+        units=UNITS.values(),
         twilio=DEMO_TWILIO,
         refused=REFUSED_AMOUNTS,
         refund_refused=REFUND_REFUSED_AMOUNTS,
         unknown=UNKNOWN_FOR_AN_HOUR,
         numbers=MAGIC_NUMBERS,
+        probes=PROBES,
         calls=CALLS,
         kinds=KINDS,
         switches=world().switchboard.as_dict(),
+        meanings=MEANINGS,
+        only_in_norway=ONLY_IN_NORWAY,
+        signature=signing.example_headers()["Authorization"].endswith(signing.EXAMPLE["signature"]),
         **values,
     )
 
@@ -109,7 +120,7 @@ def phone(msisdn: str) -> BaseResponse:
     with world().store.read() as session:
         act = Act(world(), session, world().clock.now())
         view = phone_view.phone(act, msisdn)
-    return _page("phone.html", phone=view, steps=STEPS, busy="busy" in request.args)
+    return page("phone.html", market=view.market, phone=view, steps=STEPS, busy="busy" in request.args)
 
 
 @pages.get("/sim/phone/<msisdn>/version")
@@ -127,7 +138,7 @@ def move(msisdn: str) -> BaseResponse:
     """Move the clock, then show the phone again."""
     label = request.form.get("step", "")
     if label not in STEPS:
-        return _notice(400, "Not a step", f"step: must be one of {', '.join(STEPS)}")
+        return notice(400, "Not a step", f"step: must be one of {', '.join(STEPS)}")
     try:
         move_clock(dict(STEPS[label][1]))
     except Wrong:
@@ -135,15 +146,44 @@ def move(msisdn: str) -> BaseResponse:
     return redirect(url_for("pages.phone", msisdn=msisdn), 303)
 
 
-@pages.post("/sim/phone/<msisdn>/agreements/<agreement_id>/stop")
+@pages.post("/sim/phone/<msisdn>/agreements/<agreement_id>/<decision>")
 @_for_phone
-def stop(msisdn: str, agreement_id: str) -> BaseResponse:
-    """Let the person stop an agreement in the app, then show the phone again."""
+def decide(msisdn: str, agreement_id: str, decision: str) -> BaseResponse:
+    """Let the person approve, reject, stop or change an agreement in the app, then show the phone again."""
+    if decision not in _IN_THE_APP:
+        return notice(404, "Ukjent valg", "Appen har ikke denne knappen.")
     try:
-        act_for_person(agreement_id, "stop")
+        amount = asked_max_amount()
+        act_for_person(agreement_id, decision, Said(msisdn if decision == "approve" else None, amount))
     except Wrong as wrong:
-        return _notice(wrong.status, "Avtalen kan ikke stoppes", "Den er ikke aktiv.")
+        return notice(wrong.status, *_IN_THE_APP[decision])
     return redirect(url_for("pages.phone", msisdn=msisdn, _anchor="vipps"), 303)
+
+
+# decision -> what is said if it cannot be
+_IN_THE_APP = {
+    "approve": ("Avtalen kan ikke godkjennes", "Forespørselen er besvart eller utløpt, eller beløpet er ugyldig."),
+    "reject": ("Avtalen kan ikke avvises", "Forespørselen er besvart eller utløpt."),
+    "stop": ("Avtalen kan ikke stoppes", "Den er ikke aktiv."),
+    "max-amount": ("Beløpsgrensen kan ikke endres", "Avtalen er ikke aktiv, eller beløpet er ugyldig."),
+}
+
+
+def asked_max_amount() -> int | None:
+    """Return the limit that the person wrote into a form, or None where there is no such field. Raises Wrong."""
+    text = request.form.get("max_amount")
+    amount = read_money(text) if text else None
+    if text and amount is None:
+        raise Wrong(400, "max_amount: is not an amount")
+    return amount
+
+
+@pages.post("/sim/phone/<msisdn>/delete-profile")
+@_for_phone
+def leave(msisdn: str) -> BaseResponse:
+    """Let the person delete the profile, then show the phone again."""
+    delete_profiles(msisdn)
+    return redirect(url_for("pages.phone", msisdn=msisdn), 303)
 
 
 @pages.post("/sim/phone/<msisdn>/funds")
@@ -154,74 +194,3 @@ def set_funds(msisdn: str) -> BaseResponse:
         session.execute(delete(Funds).where(Funds.subject == msisdn))
         session.add(Funds(subject=msisdn, available=request.form.get("available") == "yes"))
     return redirect(url_for("pages.phone", msisdn=msisdn), 303)
-
-
-_LANDING = "/dwo-api-application/v1/deeplink/vippsgateway"
-
-
-@pages.get(_LANDING)
-def landing() -> Response:
-    """Show what the person is asked to agree to."""
-    with world().store.read() as session:
-        act = Act(world(), session, world().clock.now())
-        agreement = _asked_agreement(act)
-        if agreement is None:
-            return _closed(None)
-        if not agreements.is_open(act, agreement):
-            return _closed(agreement)
-        offer = phone_view.offer(agreement)
-    return _page("landing.html", form_action="", offer=offer, unit=DEMO_UNIT)
-
-
-def _asked_agreement(act: Act) -> Agreement | None:
-    found = world().agreement_in_link(request.args.get("token", ""))
-    return act.find_agreement(found) if found else None
-
-
-_CLOSED = {
-    AgreementStatus.ACTIVE: ("Allerede godkjent", "Denne avtalen er godkjent. Du finner den i Vipps."),
-    AgreementStatus.STOPPED: ("Avtalen er avsluttet", "Denne forespørselen er avvist eller avsluttet."),
-    AgreementStatus.EXPIRED: ("Forespørselen er utløpt", "Du kan gå tilbake til butikken og begynne på nytt."),
-    AgreementStatus.PENDING: ("Forespørselen er utløpt", "Du kan gå tilbake til butikken og begynne på nytt."),
-}
-
-
-def _closed(agreement: Agreement | None) -> Response:
-    if agreement is None:
-        return _notice(410, "Lenken er ugyldig", "Vi kjenner ikke denne forespørselen.")
-    return _notice(410, *_CLOSED[AgreementStatus(agreement.status)])
-
-
-@pages.post(_LANDING)
-def answer_landing() -> BaseResponse:
-    """Do what the person chose; then back to the merchant, or not: nobody promises that people return."""
-    action = request.form.get("action", "")
-    phone_number = "".join(request.form.get("phone", "").split())
-    if action not in ("approve", "reject", "approve-and-close", "close"):
-        return _notice(400, "Ukjent valg", "Velg Godkjenn eller Avvis.")
-    if phone_number and not is_msisdn(phone_number):
-        return _notice(400, "Ugyldig telefonnummer", "Skriv det med landkode, for eksempel 4712345678.")
-    with world().store.write() as session:
-        act = Act(world(), session, world().clock.now())
-        agreement = _asked_agreement(act)
-        if agreement is None or not agreements.is_open(act, agreement):
-            return _closed(agreement)
-        if action == "reject":
-            agreements.reject(act, agreement)
-        elif action != "close":
-            agreements.approve(act, agreement, phone=phone_number.lstrip("+") or None)
-        status = AgreementStatus(agreement.status)
-    world().new_work.set()
-    if action in ("approve", "reject"):
-        return redirect(agreement.redirect_url, 303)
-    return _notice(200, *_AFTER_CLOSE[status])
-
-
-_AFTER_CLOSE = {
-    AgreementStatus.ACTIVE: ("Godkjent", "Avtalen er aktiv. Du gikk ikke tilbake til butikken."),
-    AgreementStatus.PENDING: ("Du lukket Vipps", "Forespørselen venter fortsatt. Åpne lenken igjen for å svare."),
-    AgreementStatus.EXPIRED: (
-        "Betalingen gikk ikke gjennom",
-        "Avtalen ble ikke opprettet. Du gikk ikke tilbake til butikken.",
-    ),
-}

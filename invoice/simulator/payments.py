@@ -9,13 +9,11 @@ from sqlalchemy import delete
 from invoice.simulator import ids, market
 from invoice.simulator.act import Act
 from invoice.simulator.events import tell_charge
-from invoice.simulator.funds import REFUND_REFUSED_AMOUNTS, REFUSED_AMOUNTS, UNKNOWN_FOR_AN_HOUR, has_money
+from invoice.simulator.funds import REFUND_REFUSED_AMOUNTS, UNKNOWN_FOR_AN_HOUR, has_money, is_refused_amount
 from invoice.simulator.models import Agreement, Charge, ChargeEvent, ChargeStatus
 from invoice.simulator.problems import Problem
 
-# Source: Vipps agent-toolkit, payment lifecycle, 2026-08-21 (Norway).
-CAPTURE_DAYS = 180
-REFUND_DAYS = 365
+REFUND_DAYS = 365  # Source: Vipps agent-toolkit, payment lifecycle, 2026-08-21.
 
 _CANCELLABLE = (ChargeStatus.PENDING, ChargeStatus.DUE, ChargeStatus.RESERVED)
 _CAPTURABLE = (ChargeStatus.RESERVED, ChargeStatus.PARTIALLY_CAPTURED)
@@ -25,9 +23,11 @@ _REFUNDABLE = (ChargeStatus.CHARGED, ChargeStatus.PARTIALLY_CAPTURED, ChargeStat
 def note(act: Act, charge: Charge, event: str, amount: int, description: str | None = None) -> None:
     """Add a line to the history. What the system does by itself has a key of this form in the real one, too."""
     key = act.key or f"{charge.id}-{charge.agreement_id}-ProcessPayment"
+    if event == "REFUND" and not act.switches.refund_history_has_key:
+        key = f"{charge.id}-{charge.agreement_id}-Refund"
     act.session.add(
         ChargeEvent(
-            charge_id=charge.id,
+            charge_number=charge.number,
             occurred_at=act.now,
             event=event,
             amount=amount,
@@ -57,16 +57,22 @@ def take_now(act: Act, charge: Charge) -> None:
     charge.transaction_id = charge.transaction_id or ids.transaction_id()
     if charge.transaction_type == "RESERVE_CAPTURE":
         charge.status = ChargeStatus.RESERVED
-        charge.wake_at = act.now + timedelta(days=CAPTURE_DAYS)
+        charge.wake_at = act.now + timedelta(days=_capture_days(act, charge))
         note(act, charge, "RESERVE", charge.amount)
         tell_charge(act, charge, "reserved")
     else:
         _captured(act, charge, charge.amount)
 
 
+def _capture_days(act: Act, charge: Charge) -> int:
+    return market.LATE_CAPTURE_DAYS if act.switches.late_capture else charge.market.capture_days
+
+
 def refusal(act: Act, agreement: Agreement, charge: Charge) -> str | None:
     """Return the failureReason that stands in the way of this payment now, or None."""
-    if charge.amount in REFUSED_AMOUNTS or not has_money(act.session, agreement):
+    if act.switches.charge_failure != "none":
+        return act.switches.charge_failure
+    if is_refused_amount(charge.amount, charge.market.country) or not has_money(act.session, agreement):
         return "user_action_required"
     if (
         agreement.pricing_type == "VARIABLE"
@@ -107,17 +113,17 @@ def attempt(act: Act, agreement: Agreement, charge: Charge) -> None:
 
 def _after_refusal(act: Act, agreement: Agreement, charge: Charge) -> None:
     last_day = charge.due + timedelta(days=charge.retry_days)
-    charge.wake_at = market.batch_after(act.now, last_day)
+    charge.wake_at = charge.market.batch_after(act.now, last_day)
     if charge.processing_mode == "SINGLE_ATTEMPT":
         fail(act, charge, refusal(act, agreement, charge) or "technical_error")
     elif charge.wake_at is None:
         # The last batch has run; the charge is FAILED when its last day is over. Source: Vipps guide, 2023-12.
-        charge.wake_at = market.end_of(last_day)
+        charge.wake_at = charge.market.end_of(last_day)
 
 
 def is_out_of_attempts(charge: Charge, at: datetime) -> bool:
     """Whether the last retry day has passed."""
-    return at >= market.end_of(charge.due + timedelta(days=charge.retry_days))
+    return at >= charge.market.end_of(charge.due + timedelta(days=charge.retry_days))
 
 
 def fail(act: Act, charge: Charge, reason: str) -> None:
@@ -130,9 +136,11 @@ def fail(act: Act, charge: Charge, reason: str) -> None:
 
 
 def capture(act: Act, charge: Charge, amount: int) -> None:
-    """Take `amount` øre of what is reserved. Raises Problem."""
+    """Take `amount` of what is reserved. Raises Problem."""
     if charge.status not in _CAPTURABLE:
         raise Problem("charge-capture-failed", f"Cannot capture a charge with status {charge.status}.")
+    if charge.wake_at and act.now >= charge.wake_at:  # let go in this very moment
+        raise Problem("charge-capture-failed", f"The capture deadline has passed. Status is {charge.status}.")
     if amount > charge.capturable:
         detail = (
             f"Amount is higher than the remaining capturable amount ({charge.capturable}). Status is {charge.status}."
@@ -171,9 +179,10 @@ def release(act: Act, charge: Charge) -> None:
 
 
 def refund(act: Act, charge: Charge, amount: int, description: str) -> None:
-    """Give `amount` øre back. Raises Problem: never more than was captured and not yet refunded."""
+    """Give `amount` back. Raises Problem: never more than was captured and not yet refunded."""
     _check_refund(act, charge, amount)
     charge.refunded += amount
+    charge.refunded_at = act.now
     charge.status = _status_by_sums(charge)
     note(act, charge, "REFUND", amount, description)
     tell_charge(act, charge, "refunded")
@@ -184,6 +193,9 @@ def _check_refund(act: Act, charge: Charge, amount: int) -> None:
         raise Problem("operation-failed", "Refund is not possible.")
     if charge.status not in _REFUNDABLE or charge.captured_at is None:
         raise Problem("operation-failed", f"Cannot refund a charge with status {charge.status}.")
+    pause = timedelta(seconds=act.switches.refund_conflict_seconds)
+    if charge.refunded_at and act.now - charge.refunded_at < pause:
+        raise Problem("conflict", f"Another refund is being made. Status is {charge.status}.")
     if amount in REFUND_REFUSED_AMOUNTS:
         raise Problem("operation-failed", REFUND_REFUSED_AMOUNTS[amount])
     if act.now > charge.captured_at + timedelta(days=REFUND_DAYS):
@@ -198,5 +210,5 @@ def _check_refund(act: Act, charge: Charge, amount: int) -> None:
 def forget(act: Act, charge: Charge) -> None:
     """Remove a charge that never came to be, with its history."""
     act.session.flush()
-    act.session.execute(delete(ChargeEvent).where(ChargeEvent.charge_id == charge.id))
+    act.session.execute(delete(ChargeEvent).where(ChargeEvent.charge_number == charge.number))
     act.session.delete(charge)

@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from invoice.simulator import market, messages
+from invoice.simulator import messages
 from invoice.simulator.act import Act
 from invoice.simulator.funds import WITHOUT_MONEY
+from invoice.simulator.market import Market, market_of_phone
 from invoice.simulator.models import Agreement, AgreementStatus, Charge, ChargeStatus, Funds, Message
 from invoice.simulator.shapes import campaign_end
-from invoice.simulator.wording import clock_face, every, kroner, length, long_date, weekday_date
+from invoice.simulator.wording import clock_face, every, length, long_date, money, sign, weekday_date
 
 _TEXTS_SHOWN, _PAYMENTS_SHOWN, _AGREEMENTS_SHOWN = 50, 24, 50
 _OPEN = (ChargeStatus.PENDING, ChargeStatus.DUE, ChargeStatus.PROCESSING)
@@ -53,6 +54,8 @@ class Card:
     price: str
     status: str
     link: str
+    max_amount: str | None
+    sign: str
     manage_url: str | None
     next_charge: str | None
     since: str | None
@@ -75,6 +78,8 @@ class Phone:
     """Everything on one phone."""
 
     msisdn: str
+    market: Market
+    brand: str
     bubbles: list[Bubble]
     requests: list[Card]
     active: list[Card]
@@ -104,6 +109,10 @@ class Offer:
     campaign: str | None
     phone: str
     button: str
+    merchant: str
+    brand: str
+    max_amount: str | None
+    sign: str
 
 
 def phone(act: Act, msisdn: str) -> Phone:
@@ -114,24 +123,27 @@ def phone(act: Act, msisdn: str) -> Phone:
     ).all()
     cards = {status: [_card(act, row) for row in rows if row.status == status] for status in AgreementStatus}
     switch = act.session.get(Funds, msisdn)
+    here = market_of_phone(msisdn)
     return Phone(
         msisdn=msisdn,
-        bubbles=[_bubble(row) for row in reversed(act.session.scalars(texts).all())],
+        market=here,
+        brand=here.brand(act.now),
+        bubbles=[_bubble(row, here) for row in reversed(act.session.scalars(texts).all())],
         requests=[
             _card(act, row) for row in rows if row.status == AgreementStatus.PENDING and act.now < row.expires_at
         ],
         active=cards[AgreementStatus.ACTIVE],
         ended=[_card(act, row) for row in rows if row.status == AgreementStatus.STOPPED and row.started_at][:5],
         payments=_payments(act, {row.id: row for row in rows}),
-        has_money=switch.available if switch else msisdn != WITHOUT_MONEY,
+        has_money=switch.available if switch else msisdn not in WITHOUT_MONEY,
     )
 
 
-def _bubble(message: Message) -> Bubble:
+def _bubble(message: Message, here: Market) -> Bubble:
     return Bubble(
         sender=message.sender or "SMS",
-        day=weekday_date(message.created_at),
-        time=clock_face(message.created_at),
+        day=weekday_date(message.created_at, here),
+        time=clock_face(message.created_at, here),
         parts=_parts(message.body),
     )
 
@@ -148,10 +160,20 @@ def price_of(agreement: Agreement) -> tuple[str, str]:
     """Return (price, period), such as ("99,00 kr", "hver måned")."""
     period = every(agreement.interval_unit, agreement.interval_count)
     if agreement.pricing_type == "LEGACY":
-        return kroner(agreement.price or 0), period
+        return money(agreement.price or 0, agreement.currency), period
     if agreement.pricing_type == "VARIABLE":
-        return f"Inntil {kroner(agreement.max_amount or agreement.suggested_max_amount or 0)}", period
+        return f"Inntil {money(_ceiling(agreement), agreement.currency)}", period
     return "Varierende beløp", period
+
+
+def _ceiling(agreement: Agreement) -> int:
+    return agreement.max_amount or agreement.suggested_max_amount or 0
+
+
+def _own_ceiling(agreement: Agreement) -> str | None:
+    """Return what stands in the field for the person's own limit, "300,00"; None where there is no limit to choose."""
+    amount = _ceiling(agreement)
+    return f"{amount // 100},{amount % 100:02d}" if agreement.pricing_type == "VARIABLE" else None
 
 
 def _card(act: Act, agreement: Agreement) -> Card:
@@ -162,10 +184,12 @@ def _card(act: Act, agreement: Agreement) -> Card:
         description=agreement.product_description,
         price=f"{price} {period}",
         status=agreement.status,
-        link=agreement.confirmation_url,
+        link=act.world.landing_page(agreement.confirmation_url),
+        max_amount=_own_ceiling(agreement),
+        sign=sign(agreement.currency),
         manage_url=agreement.manage_url,
         next_charge=_next_charge(act, agreement),
-        since=long_date(market.local_date(agreement.started_at)) if agreement.started_at else None,
+        since=long_date(agreement.market.local_date(agreement.started_at)) if agreement.started_at else None,
     )
 
 
@@ -180,9 +204,12 @@ def _next_charge(act: Act, agreement: Agreement) -> str | None:
     charge = act.session.scalar(asked)
     if charge is None:
         return None
-    if charge.due <= market.local_date(act.now) and charge.wake_at and charge.wake_at > market.first_batch(charge.due):
-        return f"{kroner(charge.amount)} kunne ikke trekkes. Vi prøver igjen."
-    return f"{kroner(charge.amount)} trekkes {long_date(charge.due)}"
+    here, amount = charge.market, money(charge.amount, charge.currency)
+    if agreement.pricing_type == "VARIABLE" and charge.amount > (agreement.max_amount or 0):
+        return f"{amount} er over beløpsgrensen din. Hev den, så trekkes beløpet."
+    if charge.due <= here.local_date(act.now) and charge.wake_at and charge.wake_at > here.first_batch(charge.due):
+        return f"{amount} kunne ikke trekkes. Vi prøver igjen."
+    return f"{amount} trekkes {long_date(charge.due)}"
 
 
 def _payments(act: Act, agreements: dict[str, Agreement]) -> list[Payment]:
@@ -199,27 +226,37 @@ def _payment(charge: Charge, agreement: Agreement) -> Payment:
     word, kind = _PAYMENT_WORDS[ChargeStatus(charge.status)]
     shown = charge.captured or charge.amount
     at: datetime = charge.captured_at or charge.due_at
-    note = f"{kroner(charge.refunded)} tilbake" if charge.refunded else None
+    note = f"{money(charge.refunded, charge.currency)} tilbake" if charge.refunded else None
     return Payment(
-        charge.description or agreement.product_name, long_date(market.local_date(at)), kroner(shown), word, kind, note
+        name=charge.description or agreement.product_name,
+        day=long_date(charge.market.local_date(at)),
+        amount=money(shown, charge.currency),
+        word=word,
+        kind=kind,
+        note=note,
     )
 
 
-def offer(agreement: Agreement) -> Offer:
+def offer(act: Act, agreement: Agreement) -> Offer:
     """Return what the landing page shows."""
     price, period = price_of(agreement)
+    currency = agreement.currency
     first: dict[str, Any] | None = agreement.initial_charge
     return Offer(
         product=agreement.product_name,
         description=agreement.product_description,
         price=price,
         period=period,
-        now=kroner(first["amount"]) if first else None,
+        now=money(first["amount"], currency) if first else None,
         now_description=first["description"] if first else None,
         is_reserved=bool(first and first["transactionType"] == "RESERVE_CAPTURE"),
         campaign=_campaign(agreement),
         phone=f"+{agreement.phone}" if agreement.phone else "",
-        button=f"Godkjenn og betal {kroner(first['amount'])}" if first else "Godkjenn",
+        button=f"Godkjenn og betal {money(first['amount'], currency)}" if first else "Godkjenn",
+        merchant=agreement.unit.name,
+        brand=agreement.market.brand(act.now),
+        max_amount=_own_ceiling(agreement),
+        sign=sign(currency),
     )
 
 
@@ -227,7 +264,7 @@ def _campaign(agreement: Agreement) -> str | None:
     campaign, end = agreement.campaign, campaign_end(agreement)
     if campaign is None or end is None:
         return None
-    price = kroner(campaign["price"])
+    price = money(campaign["price"], agreement.currency)
     if campaign["type"] == "PERIOD_CAMPAIGN":
         return f"{length(campaign['period']['unit'], campaign['period']['count'])} for {price}, deretter ordinær pris"
     if campaign["type"] == "EVENT_CAMPAIGN":

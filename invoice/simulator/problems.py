@@ -99,6 +99,15 @@ class WebhookProblem(Refusal):
         return Answer(400, json.dumps(body, ensure_ascii=False), "application/problem+json")
 
 
+class Breakdown(Refusal):
+    """An error of the vendor's own."""
+
+    def answer(self, path: str) -> Answer:  # noqa: ARG002 - nobody knows where it broke
+        """Return a 500 that says nothing."""
+        body = {"type": BLANK, "title": "Internal Server Error", "status": 500, "detail": str(self)}
+        return Answer(500, json.dumps(body), "application/problem+json")
+
+
 class GatewayRefusal(Refusal):
     """A no from the gateway in front (Azure API Management)."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from invoice.simulator.app import Simulator
+from invoice.simulator.reach import check_host
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -28,5 +29,9 @@ class VendorRequestHandler(WSGIRequestHandler):
 
 
 def make_simulator_server(simulator: Simulator, host: str, port: int) -> BaseWSGIServer:
-    """Return a threaded server for `simulator`, bound and not yet serving. port 0: any that is free."""
+    """Return a threaded server for `simulator`, bound and not yet serving. port 0: any that is free.
+
+    Raises ValueError for a host that is not this machine's own.
+    """
+    check_host(host)
     return make_server(host, port, simulator.app, threaded=True, request_handler=VendorRequestHandler)

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import select
 
 from invoice.simulator import market
-from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.act import Act
 from invoice.simulator.events import FAILURE_TEXTS
 from invoice.simulator.models import Agreement, Charge, ChargeEvent
-from invoice.simulator.wording import interval_text, timestamp
+from invoice.simulator.wording import interval_text, sign, timestamp
 
 
 def agreement_as_dict(act: Act, agreement: Agreement) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def agreement_as_dict(act: Act, agreement: Agreement) -> dict[str, Any]:
     userinfo = f"{act.world.base_url}/vipps-userinfo-api/userinfo/{agreement.sub}" if agreement.sub else None
     return {
         "campaign": _campaign(agreement),
-        "countryCode": DEMO_UNIT.market,
+        "countryCode": agreement.market.country,
         "created": timestamp(agreement.created_at),
         "externalId": agreement.external_id,
         "id": agreement.id,
@@ -64,14 +63,15 @@ def _pricing(agreement: Agreement) -> dict[str, Any]:
 
 
 def campaign_end(agreement: Agreement) -> date | None:
-    """Return the Norwegian date from which the ordinary price holds, or None without a campaign."""
+    """Return the local date from which the ordinary price holds, or None without a campaign."""
     campaign = agreement.campaign
     if campaign is None:
         return None
+    here = agreement.market
     if campaign["type"] == "PERIOD_CAMPAIGN":
-        start = market.local_date(agreement.started_at or agreement.created_at)
+        start = here.local_date(agreement.started_at or agreement.created_at)
         return market.add_interval(start, campaign["period"]["unit"], campaign["period"]["count"])
-    return market.local_date(datetime.fromisoformat(campaign.get("end") or campaign["eventDate"]))
+    return here.local_date(datetime.fromisoformat(campaign.get("end") or campaign["eventDate"]))
 
 
 def _campaign(agreement: Agreement) -> dict[str, Any] | None:
@@ -80,15 +80,15 @@ def _campaign(agreement: Agreement) -> dict[str, Any] | None:
         return None
     price = (agreement.price or 0) / 100
     campaign = agreement.campaign | {
-        "explanation": f"Ordinary price {price:g} kr starts {end.day}/{end.month}/{end.year}"
+        "explanation": f"Ordinary price {price:g} {sign(agreement.currency)} starts {end.day}/{end.month}/{end.year}"
     }
     if campaign["type"] == "PERIOD_CAMPAIGN":
-        campaign["end"] = timestamp(market.instant(end))
+        campaign["end"] = timestamp(agreement.market.instant(end))
     return campaign
 
 
 def charge_as_dict(act: Act, charge: Charge, agreement: Agreement) -> dict[str, Any]:
-    """Return a charge with its sums and its history. Amounts in øre."""
+    """Return a charge with its sums and its history."""
     return {
         "id": charge.id,
         "agreementId": charge.agreement_id,
@@ -113,7 +113,7 @@ def charge_as_dict(act: Act, charge: Charge, agreement: Agreement) -> dict[str, 
 
 def history(act: Act, charge: Charge) -> list[ChargeEvent]:
     """Return what happened to a charge, oldest first."""
-    events = select(ChargeEvent).where(ChargeEvent.charge_id == charge.id).order_by(ChargeEvent.number)
+    events = select(ChargeEvent).where(ChargeEvent.charge_number == charge.number).order_by(ChargeEvent.number)
     return list(act.session.scalars(events))
 
 

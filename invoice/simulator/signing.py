@@ -78,6 +78,23 @@ def webhook_headers(url: str, body: bytes, secret: str, at: datetime) -> dict[st
     }
 
 
+# Source: Vipps webhooks guide, request authentication (2023-12): its own example, to check a signature against.
+EXAMPLE = {
+    "url": "https://webhook.site/e2cee29b-012e-4f1d-8ef4-e95fd74a7a63",
+    "body": '{"some-unique-content":"ee6e441b-cc4a-46f8-895d-a5af79bcc233/hello-world"}',
+    "secret": "A0+AeKBRG2KRGvnNwJpQlb6IJFk48CKXCIcrLoHncVJKDILsQSxS6NWCccwWm6r6FhGKhiHTBsG2wo/xU6FY/A==",
+    "date": "2023-03-30T08:38:32+00:00",
+    "x-ms-content-sha256": "lNlsp1XA03N34HrQsVzPgJKtC+r7l/RBF4V3JQUWMj4=",
+    "signature": "agAiSyogQbDHpeucoNwYz+yAr5nJ+v+zasdkSbqzv+U=",
+}
+
+
+def example_headers() -> dict[str, str]:
+    """Return the headers that we make for the vendor's example."""
+    at = datetime.fromisoformat(EXAMPLE["date"])
+    return webhook_headers(EXAMPLE["url"], EXAMPLE["body"].encode(), EXAMPLE["secret"], at)
+
+
 def twilio_signature(url: str, form: Mapping[str, str], token: str) -> str:
     """Return X-Twilio-Signature for a form posted to `url`.
 

@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session
 
 from invoice.simulator.models import Base
 
+# Of the tables. A file with another number was written by another version of this house.
+_VERSION = 2
+
 _PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=20000"
 
 
@@ -26,8 +29,14 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _check_version(connection: Connection, path: Path) -> None:
+    is_empty = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
+    if not is_empty and connection.exec_driver_sql("PRAGMA user_version").scalar() != _VERSION:
+        raise ValueError(f"{path} was written by another version. Remove its folder, or choose another with --data.")
+
+
 class Store:
-    """One file, many readers, one writer at a time."""
+    """One file, many readers, one writer at a time. Raises ValueError for a file of another version."""
 
     def __init__(self, data: Path) -> None:
         data.mkdir(parents=True, exist_ok=True)
@@ -39,7 +48,9 @@ class Store:
         # Within the process writers queue here, in order, instead of polling SQLite's lock.
         self._turn = threading.Lock()
         with self._writing.begin() as connection:
+            _check_version(connection, path)
             Base.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from flask import Blueprint, Response, request
 from sqlalchemy import select
 
 from invoice.simulator import signing
-from invoice.simulator.accounts import DEMO_UNIT
-from invoice.simulator.act import Act
 from invoice.simulator.answers import Answer, json_answer
 from invoice.simulator.breakage import vendor_call
-from invoice.simulator.front import check_subscription_key
+from invoice.simulator.front import unit_of_key
 from invoice.simulator.http import respond, world
 from invoice.simulator.models import Agreement
 from invoice.simulator.problems import GatewayRefusal, Refusal
@@ -26,6 +25,23 @@ _TYPE = "application/json;charset=UTF-8"  # Source: Vipps access token OpenAPI 2
 
 # Source: Userinfo API guide, 2023: profile data may be fetched for 168 hours after the consent.
 _PROFILE_LIFE = timedelta(hours=168)
+_ADDRESS = {
+    "street_address": "Robert Levins gate 5",
+    "postal_code": "0154",
+    "region": "Oslo",
+    "country": "NO",
+    "formatted": "Robert Levins gate 5\n0154 Oslo\nNO",
+    "address_type": "home",
+}
+# scope -> what it opens. Source of the names: Userinfo API guide, 2023. The number is the agreement's own.
+_SHARED: dict[str, dict[str, Any]] = {
+    "name": {"name": "Kari Nordmann", "given_name": "Kari", "family_name": "Nordmann"},
+    "email": {"email": "kari@example.com", "email_verified": True},
+    "phoneNumber": {"phone_number": None, "phone_number_verified": True},
+    "birthDate": {"birthdate": "1990-01-01"},
+    "address": {"address": _ADDRESS, "other_addresses": []},
+    "nin": {"nin": "01819012345"},
+}
 
 
 @token_api.post(TOKEN_PATH)
@@ -33,14 +49,14 @@ _PROFILE_LIFE = timedelta(hours=168)
 def get_token() -> Response:
     """Give out a token. Numbers are numbers, as the real one sent them (2026-08), whatever the specification says."""
     try:
-        check_subscription_key()
+        unit = unit_of_key()
     except Refusal as refusal:
         return respond(refusal.answer(request.path))
-    known = (("client_id", DEMO_UNIT.client_id), ("client_secret", DEMO_UNIT.client_secret))
+    known = (("client_id", unit.client_id), ("client_secret", unit.client_secret))
     if not all(signing.same(_credential(name), value) for name, value in known):
         body = {"error": "invalid_client", "error_description": "The client credentials are missing or wrong."}
         return respond(json_answer(401, body))
-    token, start, end = world().access_token()
+    token, start, end = world().access_token(unit)
     seconds = int(TOKEN_LIFE.total_seconds())
     body_ok = {
         "token_type": "Bearer",
@@ -71,20 +87,18 @@ def get_userinfo(sub: str) -> Response:
 
 def _userinfo(sub: str) -> Answer:
     here = world()
-    _, _, token = request.headers.get("Authorization", "").partition(" ")
-    if "Ocp-Apim-Subscription-Key" in request.headers or not here.accepts_token(token.strip()):
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    msn = here.msn_in_token(token.strip())
+    if "Ocp-Apim-Subscription-Key" in request.headers or scheme.lower() != "bearer" or msn is None:
         raise GatewayRefusal(401, "Unauthorized.")
+    consents = select(Agreement).where(Agreement.msn == msn, Agreement.sub == sub)
     with here.store.read() as session:
-        act = Act(here, session, here.clock.now())
-        agreement = session.scalar(select(Agreement).where(Agreement.sub == sub))
-    if agreement is None or agreement.started_at is None or act.now - agreement.started_at > _PROFILE_LIFE:
+        latest = session.scalar(consents.order_by(Agreement.started_at.desc()).limit(1))
+    if latest is None or latest.started_at is None or here.clock.now() - latest.started_at > _PROFILE_LIFE:
         raise GatewayRefusal(404, "Not found.")
-    profile = {
-        "name": "Kari Nordmann",
-        "email": "kari@example.com",
-        "phone_number": agreement.phone,
-        "birthdate": "1990-01-01",
-    }
-    names = {"name": "name", "email": "email", "phoneNumber": "phone_number", "birthDate": "birthdate"}
-    shared = {names[word] for word in (agreement.scope or "").split() if word in names}
-    return json_answer(200, {"sub": sub} | {name: value for name, value in profile.items() if name in shared})
+    profile: dict[str, Any] = {"sub": sub, "sid": sub.replace("-", "")[:16]}
+    for scope in (latest.scope or "").split():
+        profile |= _SHARED[scope]
+    if "phone_number" in profile:
+        profile["phone_number"] = latest.phone
+    return json_answer(200, profile)

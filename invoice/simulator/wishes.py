@@ -10,8 +10,9 @@ from datetime import date, datetime
 from typing import Any
 
 from invoice.simulator import market
-from invoice.simulator.drafts import EXTERNAL_ID, LEAST, MOST, ORDER_ID, TRANSACTION_TYPES
+from invoice.simulator.drafts import EXTERNAL_ID, ORDER_ID, TRANSACTION_TYPES
 from invoice.simulator.fields import Fields
+from invoice.simulator.market import Market
 from invoice.simulator.problems import Problem, Reasons, invalid
 from invoice.simulator.switches import Values
 
@@ -22,7 +23,7 @@ _ANY = 2**31 - 1
 
 @dataclass(frozen=True)
 class Wish:
-    """A checked request for a charge; `amount` in øre, `due` a Norwegian date."""
+    """A checked request for a charge; `due` is a date in the sales unit's market."""
 
     amount: int
     description: str
@@ -57,10 +58,11 @@ def check_echoable(items: list[Any]) -> None:
         raise invalid(*reasons)
 
 
-def read_wish(body: Any, now: datetime, switches: Values, *, bulk: bool = False) -> Wish:
+def read_wish(body: Any, now: datetime, here: Market, switches: Values, *, bulk: bool = False) -> Wish:
     """Return the checked request. Raises Problem with every field that is wrong.
 
-    bulk: an item of the batch endpoint, where orderId and agreementId are required and only RECURRING is known.
+    here: the sales unit's market.  bulk: an item of the batch endpoint, where orderId and agreementId are required and
+    only RECURRING is known.
     """
     fields = Fields(body)
     kind = "RECURRING" if bulk else fields.choice("type", ("RECURRING", "UNSCHEDULED")) or "RECURRING"
@@ -69,11 +71,11 @@ def read_wish(body: Any, now: datetime, switches: Values, *, bulk: bool = False)
     if bulk:
         fields.text("agreementId", size=(1, 36), required=True)
     wish = Wish(
-        amount=fields.integer("amount", low=LEAST, high=MOST, required=True) or 0,
+        amount=fields.integer("amount", low=here.least, high=here.most, required=True) or 0,
         description=fields.text("description", size=(1, switches.description_limit), required=True) or "",
         transaction_type=fields.choice("transactionType", TRANSACTION_TYPES, required=True) or "",
         type=kind,
-        due=_due(fields, kind, now),
+        due=_due(fields, kind, here.local_date(now)),
         retry_days=_retry_days(fields, kind),
         processing_mode=_processing_mode(fields, kind),
         order_id=fields.text("orderId", size=(1, 64), pattern=ORDER_ID, required=bulk),
@@ -82,15 +84,15 @@ def read_wish(body: Any, now: datetime, switches: Values, *, bulk: bool = False)
     fields.refuse_others()
     if fields.reasons:
         raise invalid(*fields.reasons)
-    _check_window(wish, now)
+    _check_window(wish, here.local_date(now))
     return wish
 
 
-def _due(fields: Fields, kind: str, now: datetime) -> date:
+def _due(fields: Fields, kind: str, today: date) -> date:
     due = fields.day("due", required=kind == "RECURRING")
     if kind == "UNSCHEDULED" and fields.has("due"):
         fields.wrong("due", "Is not allowed for UNSCHEDULED charges")
-    return due or market.local_date(now)
+    return due or today
 
 
 def _retry_days(fields: Fields, kind: str) -> int:
@@ -106,20 +108,24 @@ def _processing_mode(fields: Fields, kind: str) -> str:
     return mode or ("SINGLE_ATTEMPT" if kind == "UNSCHEDULED" else "MULTIPLE_ATTEMPTS")
 
 
-def _check_window(wish: Wish, now: datetime) -> None:
+def _check_window(wish: Wish, today: date) -> None:
     if wish.type == "UNSCHEDULED":
         return
-    today = market.local_date(now)
     if (wish.due - today).days < market.EARLIEST_DAYS:
         raise Problem("charge-due-too-soon", "The due date must be at least 1 day ahead.", [("due", "Too soon")])
     if wish.due > market.latest_due(today):
         raise Problem("charge-due-in-too-long", "The due date must be at most 2 years ahead.", [("due", "Too late")])
 
 
-def read_capture(body: Any, switches: Values) -> int:
-    """Return the amount to capture, øre. Source: Vipps Recurring v3; the least amount from the 2023 specification."""
+def _least(here: Market, switches: Values) -> int:
+    """Return the least capture and refund; the switch speaks of NOK, where a payment has a least amount, too."""
+    return max(1, switches.least_operation_amount if here.currency == "NOK" else here.least)
+
+
+def read_capture(body: Any, here: Market, switches: Values) -> int:
+    """Return the amount to capture. Source: Vipps Recurring v3; the least amount from the 2023 specification."""
     fields = Fields(body)
-    amount = fields.integer("amount", low=switches.least_operation_amount, required=True)
+    amount = fields.integer("amount", low=_least(here, switches), required=True)
     fields.text("description", size=(1, 100))
     fields.refuse_others()
     if fields.reasons or amount is None:
@@ -127,10 +133,10 @@ def read_capture(body: Any, switches: Values) -> int:
     return amount
 
 
-def read_refund(body: Any, switches: Values) -> tuple[int, str]:
-    """Return (amount in øre, description) of a refund."""
+def read_refund(body: Any, here: Market, switches: Values) -> tuple[int, str]:
+    """Return (amount, description) of a refund."""
     fields = Fields(body)
-    amount = fields.integer("amount", low=switches.least_operation_amount, required=True)
+    amount = fields.integer("amount", low=_least(here, switches), required=True)
     description = fields.text("description", size=(1, 100), required=True)
     fields.refuse_others()
     if fields.reasons or amount is None or description is None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
-from invoice.simulator.market import ZONE
+from invoice.simulator.market import MARKETS, Market
+
+_NORWAY = MARKETS["NO"]
+_SIGNS = {"EUR": "€"}  # the others are kroner
 
 _MONTHS = [
     "januar",
@@ -46,10 +51,23 @@ def interval_text(unit: str, count: int) -> str:
     return f"every {unit.lower()}" if count == 1 else f"every {count} {unit.lower()}s"
 
 
-def kroner(amount: int) -> str:
-    """Return øre as Norwegians write kroner: 129900 as "1 299,00 kr", with spaces that do not break."""
+def money(amount: int, currency: str) -> str:
+    """Return minor units as Norwegians write money: 129900 as "1 299,00 kr", with spaces that do not break."""
     whole = f"{amount // 100:,}".replace(",", "\u00a0")
-    return f"{whole},{amount % 100:02d}\u00a0kr"
+    return f"{whole},{amount % 100:02d}\u00a0{sign(currency)}"
+
+
+def read_money(text: str) -> int | None:
+    """Return an amount that a person wrote, "1 299,50" or "1299.5", in minor units; None for what is none."""
+    plain = "".join(text.split()).replace(",", ".")
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", plain, re.ASCII):
+        return None
+    return int(Decimal(plain) * 100)
+
+
+def sign(currency: str) -> str:
+    """Return "kr" or "€"."""
+    return _SIGNS.get(currency, "kr")
 
 
 def every(unit: str | None, count: int | None) -> str:
@@ -73,15 +91,15 @@ def long_date(day: date) -> str:
     return f"{day.day}. {_MONTHS[day.month - 1]} {day.year}"
 
 
-def weekday_date(at: datetime) -> str:
-    """Return "tirsdag 4. november", in Norway."""
-    local = at.astimezone(ZONE)
+def weekday_date(at: datetime, market: Market = _NORWAY) -> str:
+    """Return "tirsdag 4. november", as it is in the market."""
+    local = at.astimezone(market.zone)
     return f"{_DAYS[local.weekday()]} {local.day}. {_MONTHS[local.month - 1]}"
 
 
-def clock_face(at: datetime) -> str:
-    """Return "09:41", in Norway."""
-    return at.astimezone(ZONE).strftime("%H:%M")
+def clock_face(at: datetime, market: Market = _NORWAY) -> str:
+    """Return "09:41", as it is in the market."""
+    return at.astimezone(market.zone).strftime("%H:%M")
 
 
 def pretty_phone(msisdn: str) -> str:

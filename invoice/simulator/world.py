@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from invoice.simulator import ids, signing
+from invoice.simulator.accounts import SalesUnit
 from invoice.simulator.clock import Clock
 from invoice.simulator.faults import Faults
 from invoice.simulator.limits import Limits
@@ -15,6 +16,7 @@ from invoice.simulator.store import Store
 from invoice.simulator.switches import Switchboard
 
 TOKEN_LIFE = timedelta(hours=1)  # Source: Vipps access token guide: one hour in the test environment (2026-04).
+LANDING_PATH = "/dwo-api-application/v1/deeplink/vippsgateway"
 LINK_LIFE = timedelta(minutes=10)  # Source: observed, exp = iat + 600 (2026-08).
 
 
@@ -40,23 +42,24 @@ class World:
                 session.add(row)
             return row.value
 
-    def access_token(self) -> tuple[str, int, int]:
-        """Return (token, not before, expires on); epoch seconds."""
+    def access_token(self, unit: SalesUnit) -> tuple[str, int, int]:
+        """Return (token, not before, expires on) for a sales unit; epoch seconds."""
         start = int(self.clock.now().timestamp())
         end = start + int(TOKEN_LIFE.total_seconds())
-        return (
-            signing.make_token({"use": "api", "nbf": start, "exp": end, "jti": ids.new_uuid()}, self._key),
-            start,
-            end,
-        )
+        claims = {"use": "api", "msn": unit.merchant_serial_number, "nbf": start, "exp": end, "jti": ids.new_uuid()}
+        return signing.make_token(claims, self._key), start, end
 
-    def accepts_token(self, token: str) -> bool:
-        """Whether `token` is one of ours and still good."""
+    def msn_in_token(self, token: str) -> str | None:
+        """Return the serial number of the sales unit that `token` was given to, or None if it is not good."""
         claims = signing.read_token(token, self._key)
-        return bool(claims and claims.get("use") == "api" and claims["exp"] > self.clock.now().timestamp())
+        is_good = claims and claims.get("use") == "api" and claims["exp"] > self.clock.now().timestamp()
+        return str(claims["msn"]) if claims and is_good else None
 
-    def link_for(self, agreement_id: str, issued: int) -> str:
-        """Return the address at which a person approves the agreement; `issued` in epoch seconds."""
+    def link_for(self, agreement_id: str, issued: int, *, is_app: bool = False) -> str:
+        """Return the address at which a person approves the agreement; `issued` in epoch seconds.
+
+        is_app: in the app's own scheme, which on the test environment is this one. Source: agent-toolkit, 2026-08-21.
+        """
         claims = {
             "use": "link",
             "agreementId": agreement_id,
@@ -65,7 +68,12 @@ class World:
             "jti": ids.new_uuid(),
         }
         token = signing.make_token(claims, self._key)
-        return f"{self.base_url}/dwo-api-application/v1/deeplink/vippsgateway?v=2&token={token}"
+        return f"vippsMT://?token={token}" if is_app else self.landing_page(token)
+
+    def landing_page(self, link: str) -> str:
+        """Return the web address of the page at which a link, or the token in it, can be answered."""
+        token = link.rpartition("token=")[2]
+        return f"{self.base_url}{LANDING_PATH}?v=2&token={token}"
 
     def agreement_in_link(self, token: str) -> str | None:
         """Return the agreement id that a link's token carries, or None if it is not ours."""

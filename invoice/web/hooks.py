@@ -23,7 +23,7 @@ def vipps(registration: str) -> ResponseReturnValue:
     body = request.get_data(cache=False)
     if not payments().is_genuine(found.url, found.secret, CaseInsensitiveDict(request.headers), body):
         raise Unauthenticated("The signature in the Authorization header does not fit.")
-    services().inbox.take_webhook(body)
+    services().inbox.take_webhook(body, found.account)
     return {}
 
 

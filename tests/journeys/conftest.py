@@ -1,4 +1,4 @@
-"""The demo, started once for each test that asks for it."""
+"""The demo, started once for each test that asks for it; and what any process said to the simulator, judged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.demo import Demo
+from tests import spec
+from tests.journeys.demo import EXCHANGES, Demo
+from tests.traffic import kept_in
+
+
+@pytest.fixture(autouse=True)
+def _all_that_was_said_is_inside_the_files(tmp_path: Path) -> Iterator[None]:
+    yield
+    spec.check(kept_in(tmp_path / EXCHANGES))
 
 
 @pytest.fixture

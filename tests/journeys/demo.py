@@ -1,10 +1,12 @@
-"""The demo as its own process, driven over real sockets: what a partner, a person and time do to it."""
+"""The demo as its own process, driven over real sockets: what a partner, a person and time do to it.
+
+What it says to the simulator on the vendor's paths lies in the folder EXCHANGES beside its data.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -22,6 +24,12 @@ ROOT = Path(__file__).parents[2]
 PARTNER = 10295
 # Generous: a machine that does much else at the same time.
 TIMEOUT_S = 300
+EXCHANGES = "exchanges"
+
+
+def recorded(folder: Path, *arguments: str) -> list[str]:
+    """Return a command of `flask` as it is started with a simulator that writes what it hears into `folder`."""
+    return [sys.executable, "-m", "tests.journeys.recorded", str(folder), *arguments]
 
 
 def free_port() -> int:
@@ -51,8 +59,7 @@ class Demo:
 
     def start(self) -> None:
         """Start, and return when it has said that it is ready."""
-        flask = shutil.which("flask", path=str(Path(sys.executable).parent)) or "flask"
-        command = [flask, "demo", "--port", str(self.port), "--data", str(self.data)]
+        command = recorded(self.data.parent / EXCHANGES, "demo", "--port", str(self.port), "--data", str(self.data))
         log = (self.data.parent / "demo.log").open("a")
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
         log.close()

@@ -1,4 +1,7 @@
-"""Neighbours on real sockets: a Vipps that answers as told, and wires that break."""
+"""Neighbours on real sockets: a Vipps that answers as told, and wires that break.
+
+Every request that our client sends to that Vipps is held against the vendor's files.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from typing import Any
 
 import pytest
 from requests.structures import CaseInsensitiveDict
+from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from invoice.providers.vipps import SalesUnit, VippsClient
+from tests import spec
+from tests.traffic import Sent
 
 UNIT = SalesUnit(
     client_id="the-client-id",
@@ -46,7 +52,10 @@ class Call:
 
 
 class _KeepsHeaders(WSGIRequestHandler):
-    """Hands on header names with underscores, which WSGI servers drop."""
+    """Hands on header names with underscores, which WSGI servers drop, and dates no answer by itself."""
+
+    def send_response(self, code: Any, message: str | None = None) -> None:
+        self.send_response_only(code, message)
 
     def make_environ(self) -> dict[str, Any]:
         return {**super().make_environ(), "test.headers": CaseInsensitiveDict(self.headers.items())}
@@ -60,6 +69,7 @@ class FakeVipps:
 
     def __init__(self) -> None:
         self.all_calls: list[Call] = []
+        self.sent: list[Sent] = []
         self._answers: dict[tuple[str, str], list[Act]] = defaultdict(list)
         self._lock = threading.Lock()
         self._server = make_server("127.0.0.1", 0, self._app, threaded=True, request_handler=_KeepsHeaders)
@@ -101,8 +111,11 @@ class FakeVipps:
     def _app(self, request: Request) -> Response:
         path = request.environ["REQUEST_URI"]
         call = Call(request.method, path, request.environ["test.headers"], request.get_data(as_text=True))
+        bare, _, query = path.partition("?")
+        headers = Headers(list(call.headers.items()))
         with self._lock:
             self.all_calls.append(call)
+            self.sent.append(Sent(call.method, bare, query, headers, request.get_data()))
             number = len(self.token_calls)
             answers = self._answers[call.method, call.path]
             act = answers.pop(0) if len(answers) > 1 else answers[0] if answers else None
@@ -239,6 +252,28 @@ def fake_vipps_of_the_session() -> Iterator[FakeVipps]:
 def fake_vipps(fake_vipps_of_the_session: FakeVipps) -> FakeVipps:
     fake_vipps_of_the_session.forget()
     return fake_vipps_of_the_session
+
+
+# The tests that have our client say what the files forbid, and what they want with it.
+OUTSIDE_THE_FILES = {
+    "test_the_id_of_a_registration_is_one_part_of_its_path": "ids that are no UUID, with all that could break out",
+}
+
+
+@pytest.fixture(autouse=True)
+def _what_our_client_says_is_inside_the_files(
+    request: pytest.FixtureRequest, fake_vipps_of_the_session: FakeVipps
+) -> Iterator[None]:
+    sent = fake_vipps_of_the_session.sent
+    sent.clear()
+    yield
+    if request.node.originalname not in OUTSIDE_THE_FILES:
+        spec.complain(complaints(sent))
+
+
+def complaints(sent: list[Sent]) -> list[str]:
+    """Return what is outside the vendor's files in requests."""
+    return [] if spec.absent() else [what for each in list(sent) for what in spec.request_violations(each)]
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def test_a_webhook_about_an_agreement_is_read() -> None:
 
     ring = Webhooks().read_webhook(json.dumps(body).encode())
 
-    assert ring == Ring("agr_1", "01JD3000000000000000000000", None)
+    assert ring == Ring("agr_1", "01JD3000000000000000000000", None, account="123456")
 
 
 def test_a_webhook_about_a_charge_is_read() -> None:

@@ -158,7 +158,7 @@ def test_a_draft_whose_answer_was_lost_and_that_is_accepted_all_the_same_is_take
     payments.accept("agr_1")
 
     body = json.dumps({"agreement_id": "agr_1", "external_id": ulid, "charge_name": None}).encode()
-    services.inbox.take_webhook(body)
+    services.inbox.take_webhook(body, "123456")
     # Nobody could place it yet: it is tried again.
     _later(jobs)
 
@@ -195,7 +195,7 @@ def test_an_old_webhook_does_not_bring_an_ended_subscription_back(
     settle(jobs)
 
     body = json.dumps({"agreement_id": "agr_1", "external_id": None, "charge_name": None}).encode()
-    services.inbox.take_webhook(body)
+    services.inbox.take_webhook(body, "123456")
     settle(jobs)
 
     assert subscription(number).status == SubscriptionStatus.CANCELLED

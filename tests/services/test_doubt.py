@@ -113,7 +113,7 @@ def test_a_charge_that_we_set_aside_and_that_is_paid_all_the_same_counts(
     payments.settle_charge(name, ChargeStatus.CHARGED)
 
     ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
     settle(jobs)
 
     assert (charges(number)[-1].status, charges(number)[-1].captured) == (ChargeStatus.CHARGED, 9900)
@@ -132,7 +132,7 @@ def test_money_that_comes_after_the_last_retry_is_seen_by_its_webhook(
     payments.settle_charge(name, ChargeStatus.CHARGED)
 
     ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
     settle(jobs)
 
     assert charges(number)[1].status == ChargeStatus.CHARGED
@@ -221,7 +221,7 @@ def _suspend(partner_id: int, time: StandingClock | None) -> None:
 
 def _ring_charge(services: Services, name: str) -> None:
     ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
 
 
 def test_a_batch_that_is_turned_down_whole_is_halved_until_only_the_bad_one_is_left(
@@ -248,7 +248,7 @@ def test_a_bell_that_rings_during_a_look_is_not_lost(
     def stopped_in_the_app() -> None:
         payments.end("agr_1")
         ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": None}
-        services.inbox.take_webhook(json.dumps(ring).encode())
+        services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
 
     payments.during_look = stopped_in_the_app
     time.move(hours=24)
@@ -402,7 +402,7 @@ def test_a_paid_first_period_of_a_found_agreement_is_kept(
     payments.accept("agr_1")
     payments.hidden.add(the_name(number, 0))
     ring = {"agreement_id": "agr_1", "external_id": subscription(number).ulid, "charge_name": None}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
     pass_time(jobs, time, hours=2)
     payments.hidden.clear()
     pass_time(jobs, time, hours=2)
@@ -453,7 +453,7 @@ def test_a_set_aside_charge_is_told_once(services: Services, payments: FakePayme
     for hour in range(4):
         _ring_charge(services, name)
         ring = {"agreement_id": "agr_1", "external_id": str(hour), "charge_name": name}
-        services.inbox.take_webhook(json.dumps(ring).encode())
+        services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
         settle(jobs)
 
     assert event_types(number).count("charge.quarantined") == 1

@@ -31,7 +31,7 @@ def test_job_inbox_places_a_webhook_that_came_before_our_row(
 ):
     a_partner()
     ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": None}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
     number = services.subscriptions.request(a_partner(10296), a_wish()).subscription_id
     payments.accept("agr_1")
     time.move(seconds=11)
@@ -45,7 +45,7 @@ def test_job_inbox_places_a_webhook_that_came_before_our_row(
 
 def test_job_inbox_lays_aside_what_is_not_ours_after_a_week(services: Services, jobs: Jobs, time: StandingClock):
     ring = {"agreement_id": "agr_of_another_shop", "external_id": "theirs", "charge_name": None}
-    services.inbox.take_webhook(json.dumps(ring).encode())
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
 
     tries = 0
     for _ in range(400):

@@ -108,7 +108,7 @@ def test_no_campaign_takes_a_whole_period_at_signing(services: Services, payment
     number = services.subscriptions.request(a_partner(), a_wish(campaign_amount=None)).subscription_id
 
     assert subscription(number).initial_amount == 9900
-    assert payments.agreements["agr_1"].draft["initial_amount"] == 9900
+    assert payments.agreements["agr_1"].draft["initial"]["amount"] == 9900
 
 
 def test_a_campaign_of_nothing_is_a_free_first_period(services: Services, payments: FakePayments):

@@ -294,12 +294,49 @@ def test_price_interval_and_texts_can_be_changed_together(merchant: Merchant) ->
     assert shown["interval"] == {"unit": "YEAR", "count": 1, "text": "every year"}
 
 
+def test_an_interval_may_become_flexible_and_regular_again(merchant: Merchant) -> None:
+    path = f"/recurring/v3/agreements/{merchant.active()}"
+
+    assert merchant.call("PATCH", path, {"interval": {"type": "FLEXIBLE"}}).status_code == 204
+    assert merchant.call("GET", path).get_json()["interval"] is None
+    regular = {"interval": {"period": {"unit": "WEEK", "count": 2}}}  # RECURRING is the default
+    assert merchant.call("PATCH", path, regular).status_code == 204
+    assert merchant.call("GET", path).get_json()["interval"]["text"] == "every 2 weeks"
+
+
+def test_flexible_pricing_cannot_be_changed(merchant: Merchant) -> None:
+    agreement_id = merchant.active(pricing={"type": "FLEXIBLE", "currency": "NOK"})
+
+    answer = merchant.call("PATCH", f"/recurring/v3/agreements/{agreement_id}", {"pricing": {"amount": 9900}})
+
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("end", ["expired", "stopped", "rejected"])
+def test_what_has_ended_cannot_be_changed(merchant: Merchant, end: str) -> None:
+    agreement_id = merchant.active() if end == "stopped" else merchant.draft()["agreementId"]
+    if end != "expired":
+        merchant.decide(agreement_id, "stop" if end == "stopped" else "reject")
+    merchant.advance(minutes=11)
+
+    for change in ({"status": "STOPPED"}, {"productName": "x"}):
+        answer = merchant.call("PATCH", f"/recurring/v3/agreements/{agreement_id}", change)
+        assert answer.get_json()["type"].endswith("#illegal-agreement-update")
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {},
         {"pricing": {"suggestedMaxAmount": 500}},
+        {"pricing": {"amount": 9900, "type": "FLEXIBLE"}},
+        {"pricing": {"amount": 2_000_001}},
+        {"productName": "x" * 46},
+        {"merchantAgreementUrl": "http://shop.example.com/"},
+        {"merchantRedirectUrl": "https://shop.example.com/"},
         {"interval": {"type": "RECURRING"}},
+        {"interval": {"type": "FLEXIBLE", "period": {"unit": "WEEK", "count": 1}}},
+        {"interval": {"type": "RECURRING", "period": {"unit": "WEEK", "count": 32}}},
         {"campaign": None, "x": 1},
         {"status": "ACTIVE"},
     ],

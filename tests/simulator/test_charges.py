@@ -411,6 +411,47 @@ def test_a_refund_that_cannot_be_is_refused_and_changes_nothing(merchant: Mercha
     assert merchant.fetch(charge_id)["summary"]["refunded"] == 0
 
 
+@pytest.mark.parametrize(
+    ("made", "wrong", "status"),
+    [
+        (held, "refund", "RESERVED"),
+        (paid, "capture", "CHARGED"),
+        (paid, "cancel", "CHARGED"),
+    ],
+)
+def test_the_detail_of_a_refusal_names_the_status(merchant: Merchant, made: Any, wrong: str, status: str) -> None:
+    charge_id = made(merchant)
+    bodies = {"refund": {"amount": 100, "description": "x"}, "capture": {"amount": 100}, "cancel": None}
+
+    problem = merchant.on_charge(charge_id, wrong, bodies[wrong]).get_json()
+
+    assert problem["status"] == 400
+    assert status in problem["detail"]
+
+
+@pytest.mark.parametrize(("amount", "words"), [(123, "no receiving account"), (124, "period has expired")])
+def test_two_amounts_cannot_be_refunded_and_say_why(merchant: Merchant, amount: int, words: str) -> None:
+    problem = merchant.on_charge(paid(merchant), "refund", {"amount": amount, "description": "x"}).get_json()
+
+    assert words in problem["detail"]
+
+
+def test_a_part_that_was_captured_in_time_stays_when_the_rest_is_let_go(
+    merchant: Merchant, simulator: Simulator
+) -> None:
+    charge_id = held(merchant)
+    merchant.on_charge(charge_id, "capture", {"amount": 4000})
+
+    simulator.clock.move(timedelta(days=180))
+    late = merchant.on_charge(charge_id, "capture", {"amount": 100})
+    simulator.run_due()
+
+    assert late.status_code == 400
+    assert "PARTIALLY_CAPTURED" in late.get_json()["detail"]
+    assert merchant.fetch(charge_id)["summary"] == {"captured": 4000, "refunded": 0, "cancelled": 6000}
+    assert [line["event"] for line in merchant.fetch(charge_id)["history"]][-2:] == ["CAPTURE", "CANCEL"]
+
+
 def test_a_refund_comes_too_late_after_a_year(merchant: Merchant, simulator: Simulator) -> None:
     charge_id = paid(merchant)
 

@@ -277,6 +277,26 @@ def test_a_fault_fits_its_call_its_agreement_and_its_number_of_times(merchant: M
     assert statuses(one) == [200, 200, 200]
 
 
+def test_a_fault_may_come_by_chance(merchant: Merchant) -> None:
+    merchant.active()
+    merchant.fault("list_agreements", "500", chance=0.5)
+
+    statuses = [merchant.call("GET", "/recurring/v3/agreements").status_code for _ in range(60)]
+
+    assert set(statuses) == {200, 500}  # the odds against this are one in half a quintillion
+
+
+def test_a_fault_for_an_agreement_fits_a_batch_that_speaks_of_it(merchant: Merchant) -> None:
+    one, other = merchant.active(), merchant.active()
+    merchant.fault("create_charges", "500", agreementId=one)
+
+    def batch(agreement_id: str, name: str) -> int:
+        item = merchant.charge_body(agreementId=agreement_id, orderId=name)
+        return merchant.call("POST", "/recurring/v3/agreements/charges", [item]).status_code
+
+    assert (batch(one, "a"), batch(other, "b")) == (500, 202)
+
+
 def test_every_call_and_kind_can_be_ordered(merchant: Merchant) -> None:
     for call in (*CALLS, "*"):
         for kind in KINDS:

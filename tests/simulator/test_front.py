@@ -9,7 +9,8 @@ import pytest
 import requests
 from sqlalchemy.orm import Session
 
-from invoice.simulator.act import Act
+from invoice.simulator.accounts import DEMO_UNIT
+from invoice.simulator.act import Call
 from invoice.simulator.answers import Answer
 from invoice.simulator.app import Simulator, create_simulator
 from invoice.simulator.idempotency import once
@@ -29,6 +30,18 @@ def test_a_token_is_given_for_the_right_keys_in_any_case_of_the_path(refused: Me
     assert (token["token_type"], token["expires_in"]) == ("Bearer", 3600)
     assert token["expires_on"] - token["not_before"] == 3600
     assert token["access_token"].count(".") == 2
+
+
+def test_what_official_clients_send_besides_is_tolerated(refused: Merchant) -> None:
+    besides = {"Idempotency-Key": "any:thing", "Vipps-System-Name": "", "Vipps-System-Plugin-Version": "", "X-Own": "1"}
+
+    token = refused.client.post("/accessToken/get", headers=refused.keys() | {"Authorization": "Bearer "} | besides)
+
+    assert token.status_code == 200
+    for path in (AGREEMENTS, f"{AGREEMENTS}/", f"{AGREEMENTS}/{refused.active()}/"):
+        assert refused.client.get(path, headers=refused.headers() | besides).status_code == 200
+    bare = {name: refused.headers()[name] for name in ("Authorization", "Ocp-Apim-Subscription-Key")}
+    assert refused.client.get(AGREEMENTS, headers=bare).status_code == 200
 
 
 def test_a_token_is_given_over_a_real_socket(merchant: Merchant, server: str) -> None:
@@ -163,18 +176,18 @@ def test_what_a_refused_request_had_begun_is_undone(simulator: Simulator) -> Non
     world = simulator.app.extensions["simulator_world"]
 
     def begin_and_fail(session: Session) -> Answer:
-        session.add(OrderId(id="half", agreement_id="agr_1"))
+        session.add(OrderId(msn="123456", id="half", agreement_id="agr_1"))
         session.flush()
         raise invalid(("x", "wrong"))
 
     with world.store.write() as session:
-        act = Act(world, session, simulator.clock.now(), "key")
-        answer = once(act, "mark", "/", lambda: begin_and_fail(session))
+        call = Call(world, session, simulator.clock.now(), "key", unit=DEMO_UNIT)
+        answer = once(call, "mark", "/", lambda: begin_and_fail(session))
 
     with world.store.read() as session:
         assert answer.status == 400
-        assert session.get(OrderId, "half") is None
-        assert session.get(KeptAnswer, "key") is not None
+        assert session.get(OrderId, ("123456", "half")) is None
+        assert session.get(KeptAnswer, ("123456", "key")) is not None
 
 
 def test_a_refused_request_leaves_nothing_behind(merchant: Merchant) -> None:
@@ -338,7 +351,15 @@ def test_profile_data_is_shown_without_the_subscription_key(merchant: Merchant) 
 
     assert merchant.client.get(path, headers=merchant.headers()).status_code == 401
     shown = merchant.client.get(path, headers=only_token).get_json()
-    assert shown == {"sub": agreement["sub"], "name": "Kari Nordmann", "phone_number": "4712457890"}
+    assert shown == {
+        "sub": agreement["sub"],
+        "sid": agreement["sub"].replace("-", "")[:16],
+        "name": "Kari Nordmann",
+        "given_name": "Kari",
+        "family_name": "Nordmann",
+        "phone_number": "4712457890",
+        "phone_number_verified": True,
+    }
 
 
 def test_the_instance_of_a_problem_is_json_of_its_own(merchant: Merchant) -> None:

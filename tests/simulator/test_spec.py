@@ -8,27 +8,41 @@ import operator
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from werkzeug.datastructures import Headers
 
+from invoice import clock
 from invoice.errors import ProviderRefused
-from invoice.lifecycle import Interval
-from invoice.providers.base import Draft, NewCharge
+from invoice.lifecycle import AgreementStatus, Interval
+from invoice.providers.base import (
+    Draft,
+    EventCampaign,
+    FixedPrice,
+    FlexiblePrice,
+    InitialCharge,
+    NewCharge,
+    PeriodCampaign,
+    PriceCampaign,
+    Terms,
+    VariablePrice,
+)
 from invoice.providers.vipps import SalesUnit, VippsClient
 from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.app import Simulator, create_simulator
 from invoice.simulator.serving import make_simulator_server
 from tests import spec
+from tests.conftest import StandingClock
 from tests.simulator.conftest import START, TODAY, Merchant
 
-pytestmark = pytest.mark.skipif(spec.absent() is not None, reason=str(spec.absent()))
+if reason := spec.absent():
+    pytest.skip(reason, allow_module_level=True)
 
 AGREEMENTS = "/recurring/v3/agreements"
 HOOKS = "/webhooks/v1/webhooks"
@@ -231,24 +245,30 @@ def test_every_status_of_a_charge_and_of_an_agreement_was_seen(told: list[spec.E
 USED_BY_OUR_CLIENT = {
     ("POST", "/accesstoken/get"),
     ("POST", AGREEMENTS),
+    ("GET", AGREEMENTS),
     ("GET", AGREEMENTS + "/{agreementId}"),
     ("PATCH", AGREEMENTS + "/{agreementId}"),
+    ("PATCH", AGREEMENTS + "/{agreementId}/accept"),
     ("POST", AGREEMENTS + "/charges"),
+    ("POST", AGREEMENTS + "/{agreementId}/charges"),
     ("GET", AGREEMENTS + "/{agreementId}/charges"),
     ("GET", AGREEMENTS + "/{agreementId}/charges/{chargeId}"),
+    ("DELETE", AGREEMENTS + "/{agreementId}/charges/{chargeId}"),
+    ("POST", AGREEMENTS + "/{agreementId}/charges/{chargeId}/capture"),
     ("POST", AGREEMENTS + "/{agreementId}/charges/{chargeId}/refund"),
+    ("GET", "/recurring/v3/charges/{chargeId}"),
     ("GET", "/v1/webhooks"),
     ("POST", "/v1/webhooks"),
     ("DELETE", "/v1/webhooks/{id}"),
 }
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[tuple[Simulator, VippsClient]]:
-    """A stand-in on a real socket, and our client before it; the stand-in's links lead to the client's own address."""
+@contextmanager
+def opened(data: Path) -> Iterator[tuple[Simulator, VippsClient]]:
+    """Put a stand-in on a real socket, and our client before it; its links lead to the client's own address."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    simulator = create_simulator(tmp_path / "data", base_url=f"http://127.0.0.1:{port}")
+    simulator = create_simulator(data, base_url=f"http://127.0.0.1:{port}")
     simulator.clock.move(START - simulator.clock.now())
     server = make_simulator_server(simulator, "127.0.0.1", port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -261,68 +281,113 @@ def door(tmp_path: Path) -> Iterator[tuple[Simulator, VippsClient]]:
     simulator.stop()
 
 
+@pytest.fixture
+def door(tmp_path: Path, time: StandingClock) -> Iterator[tuple[Simulator, VippsClient]]:
+    with opened(tmp_path / "data") as both:
+        yield both
+
+
 def a_draft(**changes: Any) -> Draft:
     return replace(
         Draft(
             external_id="sub_4f1c",
             product_name="Nordavis Digital – hele avisen, hver eneste dag, året rundt 📰",
             description="Alt innhold " * 20,
-            amount=9900,
-            currency="NOK",
+            price=FixedPrice(9900, "NOK"),
             interval=Interval.MONTH,
             phone="+4712457890",
             redirect_url="http://127.0.0.1:5000/back",
             manage_url="https://pay.example.com/manage/1",
-            initial_amount=9900,
-            initial_name="chg-first-1",
         ),
         **changes,
     )
 
 
-def a_charge(agreement_id: str, name: str, amount: int = 9900) -> NewCharge:
-    return NewCharge(agreement_id, name, amount, "Nordavis Digital, februar 2030 – æøå", TODAY + timedelta(days=5), 2)
+UNTIL = datetime(2031, 1, 1, tzinfo=UTC)
+DRAFTS: list[dict[str, Any]] = [
+    {},
+    *({"interval": interval} for interval in Interval),
+    {"price": VariablePrice(50_000, "NOK"), "interval": None},
+    {"price": FlexiblePrice("NOK"), "initial": InitialCharge(9900, "chg-first-2")},
+    {"campaign": PriceCampaign(100, UNTIL)},
+    {"campaign": PeriodCampaign(100, Interval.WEEK, 4)},
+    {"campaign": EventCampaign(100, UNTIL, "til sommeren 🌞")},
+]
+TERMS = (
+    Terms(price=FixedPrice(19_900, "NOK")),
+    Terms(None, "Nordavis – " * 9, "Alt innhold " * 20, "https://pay.example.com/manage/2", Interval.YEAR),
+)
+
+
+def a_charge(agreement_id: str, name: str, amount: int = 9900, **changes: Any) -> NewCharge:
+    text, due_on = "Nordavis Digital, februar 2030 – æøå", TODAY + timedelta(days=5)
+    return replace(NewCharge(agreement_id, name, amount, "NOK", text, due_on, 2), **changes)
 
 
 def use_everything(simulator: Simulator, client: VippsClient) -> None:
     """Call each method of our client, for what is there and for what is not."""
-    merchant = Merchant(simulator)
-    agreement_id = client.draft_agreement(client.draft_request(a_draft()), key="key-1").agreement_id
-    merchant.decide(agreement_id, "approve")
-    with pytest.raises(ProviderRefused):
-        client.draft_agreement(client.draft_request(a_draft(amount=1)), key="key-2")
-    client.draft_agreement(client.draft_request(a_draft(initial_amount=0)), key="key-3")
-    assert client.find_agreement(agreement_id)
-    assert client.find_agreement("agr_unknown") is None
-
-    names = [f"chg-{number}" for number in range(120)]
-    batch = [a_charge(agreement_id, name, 100) for name in names]
-    batch += [a_charge(agreement_id, "chg-0"), a_charge("agr_unknown", "chg-x"), a_charge(agreement_id, "chg-y", 1)]
-    told = client.create_charges(client.charges_request(batch), key="key-4")
-    assert (len(told.accepted), set(told.refused)) == (120, {"chg-0", "chg-x", "chg-y"})
-    assert client.find_charge(agreement_id, "chg-1")
-    assert client.find_charge(agreement_id, "none") is None
-    assert len(client.list_charges(agreement_id)) == 121
-
-    merchant.advance(hours=2)  # the token is too old now
-    for number, amount in enumerate((4000, 9900)):
-        request = client.refund_request(amount, "Tilbakebetaling: " + "lang begrunnelse " * 20)
-        with nullcontext() if amount == 4000 else pytest.raises(ProviderRefused):
-            client.refund_charge(agreement_id, "chg-first-1", request, key=f"key-5-{number}")
-
+    use_agreements(simulator, client)
+    use_charges(simulator, client)
     address, _ = client.register_webhook(HOOK_URL)
     assert client.list_webhooks() == [address]
     client.delete_webhook(address.webhook_id)
-    client.stop_agreement(agreement_id, key="key-6")
+    client.delete_webhook(address.webhook_id)
+
+
+def use_agreements(simulator: Simulator, client: VippsClient) -> None:
+    for number, changes in enumerate(DRAFTS):
+        drafted = client.draft_agreement(client.draft_request(a_draft(**changes)), key=f"draft-{number}")
+    taken = client.draft_request(a_draft(initial=InitialCharge(9900, "chg-first-2")))
     with pytest.raises(ProviderRefused):
-        client.stop_agreement(agreement_id, key="key-7")
+        client.draft_agreement(taken, key="draft-x")
+    client.accept_agreement(drafted.agreement_id, "+4712457890", key="accept-1")
+    assert client.find_agreement(drafted.agreement_id)
+    assert client.find_agreement("agr_unknown") is None
+    assert client.list_agreements(AgreementStatus.ACTIVE, START - timedelta(days=1))
+
+    agreement_id = client.draft_agreement(client.draft_request(a_draft()), key="draft-y").agreement_id
+    Merchant(simulator).decide(agreement_id, "approve")
+    for number, terms in enumerate(TERMS):
+        client.update_agreement(agreement_id, client.terms_request(terms), key=f"terms-{number}")
+    client.stop_agreement(agreement_id, key="stop-1")
+    with pytest.raises(ProviderRefused):
+        client.stop_agreement(agreement_id, key="stop-2")
 
 
-@pytest.fixture
-def said(door: tuple[Simulator, VippsClient], time: Any) -> list[spec.Exchange]:
+def use_charges(simulator: Simulator, client: VippsClient) -> None:
+    first = a_draft(initial=InitialCharge(9900, "chg-first-1", is_reserved=True))
+    agreement_id = client.draft_agreement(client.draft_request(first), key="draft-z").agreement_id
+    Merchant(simulator).decide(agreement_id, "approve")
+    names = [f"chg-{number}" for number in range(120)]
+    batch = [a_charge(agreement_id, name, 100) for name in names]
+    batch += [a_charge(agreement_id, "chg-0"), a_charge("agr_unknown", "chg-x"), a_charge(agreement_id, "chg-y", 1)]
+    told = client.create_charges(client.charges_request(batch), key="batch-1")
+    assert (len(told.accepted), set(told.refused)) == (120, {"chg-0", "chg-x", "chg-y"})
+    held = a_charge(agreement_id, "chg-held", is_reserved=True)
+    client.create_charge(agreement_id, client.charge_request(held), key="charge-1")
+    assert client.find_charge(agreement_id, "chg-1")
+    assert client.find_charge(agreement_id, "none") is None
+    assert client.find_charge_by_name("chg-1")
+    assert client.find_charge_by_name("none") is None
+    assert len(client.list_charges(agreement_id)) == 122
+    client.cancel_charge(agreement_id, "chg-1", key="cancel-1")
+
+    Merchant(simulator).advance(hours=2)  # the token is too old now
+    client.capture_charge(agreement_id, "chg-first-1", client.capture_request(9900), key="capture-1")
+    for number, amount in enumerate((4000, 9900)):
+        request = client.refund_request(amount, "Tilbakebetaling: " + "lang begrunnelse " * 20)
+        with nullcontext() if amount == 4000 else pytest.raises(ProviderRefused):
+            client.refund_charge(agreement_id, "chg-first-1", request, key=f"refund-{number}")
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[spec.Exchange]:
     """Everything that our client said, and what it was answered."""
-    exchanges = spec.record(door[0].app)
-    use_everything(*door)
+    clock.follow(lambda: START)
+    with opened(tmp_path_factory.mktemp("said")) as (simulator, client):
+        exchanges = spec.record(simulator.app)
+        use_everything(simulator, client)
+    clock.follow(None)
     return [each for each in exchanges if each.is_ours]
 
 
@@ -333,6 +398,47 @@ def test_what_our_client_says_and_hears_is_inside_the_files(said: list[spec.Exch
 
 
 # Whether the check itself would notice.
+
+
+def test_a_wrong_request_of_our_client_fails_the_test_that_it_is_made_in(
+    door: tuple[Simulator, VippsClient],
+) -> None:
+    simulator, client = door
+
+    with (
+        pytest.raises(AssertionError, match=r"request POST /recurring/v3/agreements -> 400: .*'pricing' is a required"),
+        spec.held(simulator.app),
+        pytest.raises(ProviderRefused),
+    ):
+        client.draft_agreement('{"productName":"Avisen"}', key="key-1")
+
+
+def test_a_wrong_answer_of_the_stand_in_fails_the_test_that_it_is_given_in(
+    door: tuple[Simulator, VippsClient],
+) -> None:
+    simulator, client = door
+    agreement_id = Merchant(simulator).active()
+    sound = simulator.app.wsgi_app
+    simulator.app.wsgi_app = lambda *call: [b"".join(sound(*call)).replace(b'"ACTIVE"', b'"AWAKE!"')]  # type: ignore[method-assign]
+
+    with (
+        pytest.raises(
+            AssertionError, match=r"answer GET /recurring/v3/agreements/agr_.* -> 200: .*'AWAKE!' is not one"
+        ),
+        spec.held(simulator.app),
+    ):
+        client.find_agreement(agreement_id)
+
+
+def test_what_was_said_before_hides_nothing(told: list[spec.Exchange]) -> None:
+    fetched = next(each for each in told if each.method == "GET" and "/agr_" in each.path and each.status == 200)
+    odd = replace(fetched, answer_body=fetched.answer_body.replace(b'"ACTIVE"', b'"AWAKE!"'))
+    later = Headers({**dict(fetched.headers), "Vipps-System-Name": "mobile-invoice", "Idempotency-Key": "a/b"})
+
+    assert spec.violations([fetched] * 3) == []
+    assert len(spec.violations([fetched, odd, fetched, odd])) == 1
+    assert len(spec.violations([fetched, replace(fetched, headers=later)])) == 1
+
 
 Path_ = tuple[Any, ...]
 ODD = {"odd": "value"}

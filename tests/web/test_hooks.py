@@ -48,7 +48,7 @@ def _as_in_production(app: Flask) -> None:
 def _a_registration(app: Flask, payments: FakePayments) -> None:
     payments.webhooks["hook-1"] = URL
     with transaction():
-        row = {"token": TOKEN, "provider_webhook_id": "hook-1", "url": URL, "secret": SECRET, "created_at": utc_now()}
+        row = {"account": "123456", "token": TOKEN, "provider_webhook_id": "hook-1", "url": URL, "secret": SECRET, "created_at": utc_now()}
         db.session.add(WebhookRegistration(**row))
 
 

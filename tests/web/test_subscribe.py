@@ -84,7 +84,7 @@ def test_the_documented_payload_is_drafted_as_it_reads(client: FlaskClient, paym
 
     asked = draft(payments)
     assert asked["phone"] == "+4712457890"
-    assert (asked["amount"], asked["initial_amount"], asked["currency"]) == (1250, 1000, "NOK")
+    assert (asked["price"], asked["initial"]["amount"]) == ({"amount": 1250, "currency": "NOK"}, 1000)
     assert asked["interval"] == Interval.WEEK
     assert asked["product_name"] == "The name of the product"
     assert asked["description"] == "Recurring payment subscription request"
@@ -353,7 +353,7 @@ def test_the_campaign_amount_decides_what_is_taken_at_signing(client: FlaskClien
 
     assert [r.initial_amount for r in rows] == [1000, 1050, 0, 0, 0, 9900, 9900, 12000]
     drafts = [a.draft for a in payments.agreements.values()]
-    assert [d["initial_amount"] for d in drafts] == [r.initial_amount for r in rows]
+    assert [d["initial"]["amount"] if d["initial"] else 0 for d in drafts] == [r.initial_amount for r in rows]
     assert {d["amount"] for d in drafts} == {9900}
 
 

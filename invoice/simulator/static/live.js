@@ -5,7 +5,7 @@ const stage = document.querySelector("[data-now]");
 
 if (stage) {
   const offset = new Date(stage.dataset.now).getTime() - Date.now();
-  const format = new Intl.DateTimeFormat("nb-NO", { hour: "2-digit", minute: "2-digit", timeZone: "Europe/Oslo" });
+  const format = new Intl.DateTimeFormat("nb-NO", { hour: "2-digit", minute: "2-digit", timeZone: stage.dataset.zone || "Europe/Oslo" });
 
   const tick = () => {
     const face = format.format(new Date(Date.now() + offset));
@@ -32,4 +32,12 @@ if (stage) {
     form.classList.add("going");
     form.setAttribute("aria-busy", "true");
   }));
+}
+
+// Going back from the landing page calls the request off, as the button for it does.
+const back = document.querySelector("form[data-back]");
+
+if (back) {
+  history.pushState(null, "", location.href);
+  addEventListener("popstate", () => back.requestSubmit(back.querySelector("button")));
 }

@@ -7,12 +7,13 @@ against its enum.
 from invoice.store.models.charges import Charge, Refund
 from invoice.store.models.inbox import InboundEvent, WebhookRegistration
 from invoice.store.models.messages import Message
-from invoice.store.models.partners import Partner, PartnerSecret
-from invoice.store.models.subscriptions import Agreement, Event, Subscription
-from invoice.store.models.work import JobRun, Operation
+from invoice.store.models.partners import Partner, PartnerSecret, ProviderAccount
+from invoice.store.models.subscriptions import Agreement, Change, Event, Subscription
+from invoice.store.models.work import JobRun, Operation, RateLimit
 
 __all__ = [
     "Agreement",
+    "Change",
     "Charge",
     "Event",
     "InboundEvent",
@@ -21,6 +22,8 @@ __all__ = [
     "Operation",
     "Partner",
     "PartnerSecret",
+    "ProviderAccount",
+    "RateLimit",
     "Refund",
     "Subscription",
     "WebhookRegistration",

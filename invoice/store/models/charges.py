@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import CHARGE_FREES_PERIOD, ChargeStatus, RefundStatus
@@ -31,6 +31,7 @@ class Charge(Base):
         Index("ix_charges_subscription_id", "subscription_id"),
         Index("ix_charges_to_submit", "status", "submit_on"),
         Index("ix_charges_check_at", "check_at"),
+        Index("ix_charges_warn_at", "warn_at"),
         Index("ix_charges_operation_id", "operation_id"),
         Index("ix_charges_agreement_id", "agreement_id"),
     )
@@ -47,6 +48,8 @@ class Charge(Base):
     submit_on: Mapped[date]
     retry_days: Mapped[int]
     status: Mapped[ChargeStatus] = mapped_column(status_of(ChargeStatus))
+    is_reserved: Mapped[bool] = mapped_column(default=False)  # the money is only set aside, until it is captured
+    sends: Mapped[int] = mapped_column(default=0)  # in how many batches it left the house
     # Taken under a second agreement that should not have been: never a period's payment, only money to give back.
     is_surplus: Mapped[bool] = mapped_column(default=False)
     operation_id: Mapped[int | None] = mapped_column(ForeignKey("operations.id"))
@@ -55,6 +58,9 @@ class Charge(Base):
     failure_reason: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     captured_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the provider says it took the money
+    capture_by: Mapped[datetime | None] = mapped_column(UTCDateTime)  # then the provider lets go what is set aside
+    warn_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when to say that `capture_by` comes near
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     check_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
@@ -70,7 +76,6 @@ class Refund(Base):
             sqlite_where=text("status = 'REQUESTED'"),
             postgresql_where=text("status = 'REQUESTED'"),
         ),
-        UniqueConstraint("charge_id", "refunded_before", "amount", name="uq_refunds_once"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

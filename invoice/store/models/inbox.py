@@ -25,6 +25,7 @@ class InboundEvent(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(String(10))
+    account: Mapped[str | None] = mapped_column(String(10))  # whose registration it came by
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     body: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(UTCDateTime)
@@ -38,6 +39,7 @@ class WebhookRegistration(Base):
     __tablename__ = "webhook_registrations"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(String(10), unique=True)  # at the payment provider
     token: Mapped[str] = mapped_column(String(22), unique=True)  # the last part of the address
     provider_webhook_id: Mapped[str] = mapped_column(String(64), unique=True)
     url: Mapped[str] = mapped_column(String(500))

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from invoice.store.db import Base, UTCDateTime
+from invoice.store.db import Base, Encrypted, UTCDateTime
 
 
 class Partner(Base):
@@ -19,8 +19,24 @@ class Partner(Base):
     name: Mapped[str] = mapped_column(String(100))  # what people read as the merchant
     market: Mapped[str] = mapped_column(String(2))  # whose calendar counts: NO, DK or FI
     sms_originator: Mapped[str] = mapped_column(String(15))
+    # Whose agreements are drafted from now on: an account of the partner's own, or the platform's (None).
+    account: Mapped[str | None] = mapped_column(ForeignKey("provider_accounts.account"))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     suspended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class ProviderAccount(Base):
+    """A partner's own account at the payment provider (a sales unit at Vipps). Its agreements keep to it for ever."""
+
+    __tablename__ = "provider_accounts"
+
+    account: Mapped[str] = mapped_column(String(10), primary_key=True)  # the merchant serial number
+    client_id: Mapped[str] = mapped_column(String(200))
+    client_secret: Mapped[str] = mapped_column(Encrypted)
+    subscription_key: Mapped[str] = mapped_column(Encrypted)
+    owner_id: Mapped[int]  # the partner who brought it: nobody else may use it
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UTCDateTime)  # other keys, another client
 
 
 class PartnerSecret(Base):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from invoice.lifecycle import AgreementStatus, Interval, SubscriptionStatus
+from invoice.lifecycle import AgreementStatus, ChangeStatus, Interval, SubscriptionStatus
 from invoice.store.db import Base, UTCDateTime
 from invoice.store.models.columns import status_of
 
@@ -31,6 +31,7 @@ class Subscription(Base):
         Index("ix_subscriptions_partner_member", "partner_id", "member_id"),
         Index("ix_subscriptions_to_plan", "status", "next_plan_on"),
         Index("ix_subscriptions_to_expire", "status", "link_expires_at"),
+        Index("ix_subscriptions_to_end", "status", "stop_on"),
         {"sqlite_autoincrement": True},
     )
 
@@ -47,6 +48,7 @@ class Subscription(Base):
     amount: Mapped[int] = mapped_column(BigInteger)
     campaign_amount: Mapped[int | None] = mapped_column(BigInteger)
     initial_amount: Mapped[int] = mapped_column(BigInteger)  # taken at signing; 0: the first period is free
+    reserves_initial: Mapped[bool] = mapped_column(default=False)  # at signing it is only set aside, captured later
     interval: Mapped[Interval] = mapped_column(status_of(Interval))
     member_id: Mapped[str | None] = mapped_column(String(100))
     agreement_url: Mapped[str] = mapped_column(String(1024))  # behind "manage" in the app, with `recurring` in it
@@ -63,6 +65,7 @@ class Subscription(Base):
     anchor_on: Mapped[date | None]  # market date of signing: every due date is counted from it
     next_period: Mapped[int] = mapped_column(default=1)
     next_plan_on: Mapped[date | None]  # when `next_period` enters the books
+    stop_on: Mapped[date | None]  # ends with the day before: nothing may fall due on this day or later
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     event_count: Mapped[int] = mapped_column(default=0)
@@ -87,6 +90,7 @@ class Agreement(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
     attempt: Mapped[int]
+    account: Mapped[str] = mapped_column(String(10))  # at the payment provider, under which it was asked for
     status: Mapped[AgreementStatus] = mapped_column(status_of(AgreementStatus))
     is_adopted: Mapped[bool] = mapped_column(default=False)  # the one whose consent the subscription stands on
     is_handed_out: Mapped[bool] = mapped_column(default=False)  # a person was sent to its confirmation address
@@ -99,6 +103,32 @@ class Agreement(Base):
     drafted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     check_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when a waiting person last made us look
+
+
+class Change(Base):
+    """A new price or new words for a subscription: asked for, shown in the app, and from then on charged."""
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        Index(
+            "uq_changes_open",
+            "subscription_id",
+            unique=True,
+            sqlite_where=text("status = 'REQUESTED'"),
+            postgresql_where=text("status = 'REQUESTED'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
+    amount: Mapped[int | None] = mapped_column(BigInteger)
+    name: Mapped[str | None] = mapped_column(String(200))
+    description: Mapped[str | None] = mapped_column(String(2000))
+    amount_before: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[ChangeStatus] = mapped_column(status_of(ChangeStatus))
+    from_period: Mapped[int | None]  # the first that is charged so; known when the app shows it
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Event(Base):

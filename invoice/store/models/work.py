@@ -26,6 +26,7 @@ class Operation(Base):
     kind: Mapped[str] = mapped_column(String(20))
     subject_id: Mapped[int]  # a row of the table that the kind speaks of; for a batch, how many charges it holds
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    account: Mapped[str | None] = mapped_column(String(10))  # at the payment provider; None: another kind of neighbour
     name: Mapped[str] = mapped_column(String(80))  # ours, for logs and for asking the provider
     key: Mapped[str] = mapped_column(String(36))  # the idempotency key: one key, one body, for ever
     request: Mapped[str] = mapped_column(Text)  # the frozen body
@@ -50,3 +51,14 @@ class JobRun(Base):
     next_at: Mapped[datetime] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     failures: Mapped[int] = mapped_column(default=0)  # in a row
+    page: Mapped[int] = mapped_column(default=1)  # for one that goes through a long list: where it goes on
+
+
+class RateLimit(Base):
+    """How far the calls of one kind have used up their share: what all workers count together."""
+
+    __tablename__ = "rate_limits"
+
+    bucket: Mapped[str] = mapped_column(String(200), primary_key=True)
+    used_until: Mapped[datetime] = mapped_column(UTCDateTime, index=True)  # the instant at which none is used any more
+    held_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the provider said: not before

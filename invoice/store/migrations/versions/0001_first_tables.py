@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 10:24:32.893997+00:00
+Create Date: 2026-11-21 12:08:55.617964+00:00
 """
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.create_table('inbound_events',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('source', sa.String(length=10), nullable=False),
+    sa.Column('account', sa.String(length=10), nullable=True),
     sa.Column('digest', sa.String(length=64), nullable=False),
     sa.Column('body', sa.Text(), nullable=False),
     sa.Column('received_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
@@ -38,27 +39,51 @@ def upgrade() -> None:
     sa.Column('next_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('finished_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('failures', sa.Integer(), nullable=False),
+    sa.Column('page', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_job_runs'))
     )
-    op.create_table('partners',
-    sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
-    sa.Column('name', sa.String(length=100), nullable=False),
-    sa.Column('market', sa.String(length=2), nullable=False),
-    sa.Column('sms_originator', sa.String(length=15), nullable=False),
+    op.create_table('provider_accounts',
+    sa.Column('account', sa.String(length=10), nullable=False),
+    sa.Column('client_id', sa.String(length=200), nullable=False),
+    sa.Column('client_secret', invoice.store.db.Encrypted(length=1000), nullable=False),
+    sa.Column('subscription_key', invoice.store.db.Encrypted(length=1000), nullable=False),
+    sa.Column('owner_id', sa.Integer(), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
-    sa.Column('suspended_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_partners'))
+    sa.Column('changed_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('account', name=op.f('pk_provider_accounts'))
     )
+    op.create_table('rate_limits',
+    sa.Column('bucket', sa.String(length=200), nullable=False),
+    sa.Column('used_until', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('held_until', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('bucket', name=op.f('pk_rate_limits'))
+    )
+    with op.batch_alter_table('rate_limits', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_rate_limits_used_until'), ['used_until'], unique=False)
+
     op.create_table('webhook_registrations',
     sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('account', sa.String(length=10), nullable=False),
     sa.Column('token', sa.String(length=22), nullable=False),
     sa.Column('provider_webhook_id', sa.String(length=64), nullable=False),
     sa.Column('url', sa.String(length=500), nullable=False),
     sa.Column('secret', invoice.store.db.Encrypted(length=1000), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook_registrations')),
+    sa.UniqueConstraint('account', name=op.f('uq_webhook_registrations_account')),
     sa.UniqueConstraint('provider_webhook_id', name=op.f('uq_webhook_registrations_provider_webhook_id')),
     sa.UniqueConstraint('token', name=op.f('uq_webhook_registrations_token'))
+    )
+    op.create_table('partners',
+    sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('name', sa.String(length=100), nullable=False),
+    sa.Column('market', sa.String(length=2), nullable=False),
+    sa.Column('sms_originator', sa.String(length=15), nullable=False),
+    sa.Column('account', sa.String(length=10), nullable=True),
+    sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('suspended_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['account'], ['provider_accounts.account'], name=op.f('fk_partners_account_provider_accounts')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_partners'))
     )
     op.create_table('partner_secrets',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -86,6 +111,7 @@ def upgrade() -> None:
     sa.Column('amount', sa.BigInteger(), nullable=False),
     sa.Column('campaign_amount', sa.BigInteger(), nullable=True),
     sa.Column('initial_amount', sa.BigInteger(), nullable=False),
+    sa.Column('reserves_initial', sa.Boolean(), nullable=False),
     sa.Column('interval', sa.Enum('WEEK', 'MONTH', 'YEAR', name='interval', native_enum=False, create_constraint=True, length=24), nullable=False),
     sa.Column('member_id', sa.String(length=100), nullable=True),
     sa.Column('agreement_url', sa.String(length=1024), nullable=False),
@@ -100,6 +126,7 @@ def upgrade() -> None:
     sa.Column('anchor_on', sa.Date(), nullable=True),
     sa.Column('next_period', sa.Integer(), nullable=False),
     sa.Column('next_plan_on', sa.Date(), nullable=True),
+    sa.Column('stop_on', sa.Date(), nullable=True),
     sa.Column('cancel_requested_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('ended_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('event_count', sa.Integer(), nullable=False),
@@ -113,6 +140,7 @@ def upgrade() -> None:
     with op.batch_alter_table('subscriptions', schema=None) as batch_op:
         batch_op.create_index('ix_subscriptions_partner_created', ['partner_id', 'created_at'], unique=False)
         batch_op.create_index('ix_subscriptions_partner_member', ['partner_id', 'member_id'], unique=False)
+        batch_op.create_index('ix_subscriptions_to_end', ['status', 'stop_on'], unique=False)
         batch_op.create_index('ix_subscriptions_to_expire', ['status', 'link_expires_at'], unique=False)
         batch_op.create_index('ix_subscriptions_to_plan', ['status', 'next_plan_on'], unique=False)
         batch_op.create_index('uq_subscriptions_partner_order', ['partner_id', 'order_number'], unique=True, sqlite_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"), postgresql_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"))
@@ -121,6 +149,7 @@ def upgrade() -> None:
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('subscription_id', sa.Integer(), nullable=False),
     sa.Column('attempt', sa.Integer(), nullable=False),
+    sa.Column('account', sa.String(length=10), nullable=False),
     sa.Column('status', sa.Enum('DRAFTING', 'PENDING', 'ACTIVE', 'STOPPED', 'EXPIRED', 'REFUSED', 'LOST', name='agreementstatus', native_enum=False, create_constraint=True, length=24), nullable=False),
     sa.Column('is_adopted', sa.Boolean(), nullable=False),
     sa.Column('is_handed_out', sa.Boolean(), nullable=False),
@@ -142,6 +171,23 @@ def upgrade() -> None:
     with op.batch_alter_table('agreements', schema=None) as batch_op:
         batch_op.create_index('ix_agreements_check_at', ['check_at'], unique=False)
         batch_op.create_index('uq_agreements_adopted', ['subscription_id'], unique=True, sqlite_where=sa.text('is_adopted'), postgresql_where=sa.text('is_adopted'))
+
+    op.create_table('changes',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('subscription_id', sa.Integer(), nullable=False),
+    sa.Column('amount', sa.BigInteger(), nullable=True),
+    sa.Column('name', sa.String(length=200), nullable=True),
+    sa.Column('description', sa.String(length=2000), nullable=True),
+    sa.Column('amount_before', sa.BigInteger(), nullable=False),
+    sa.Column('status', sa.Enum('REQUESTED', 'DONE', 'FAILED', 'VOID', name='changestatus', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('from_period', sa.Integer(), nullable=True),
+    sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('settled_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_changes_subscription_id_subscriptions')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_changes'))
+    )
+    with op.batch_alter_table('changes', schema=None) as batch_op:
+        batch_op.create_index('uq_changes_open', ['subscription_id'], unique=True, sqlite_where=sa.text("status = 'REQUESTED'"), postgresql_where=sa.text("status = 'REQUESTED'"))
 
     op.create_table('events',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -178,6 +224,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.String(length=20), nullable=False),
     sa.Column('subject_id', sa.Integer(), nullable=False),
     sa.Column('subscription_id', sa.Integer(), nullable=True),
+    sa.Column('account', sa.String(length=10), nullable=True),
     sa.Column('name', sa.String(length=80), nullable=False),
     sa.Column('key', sa.String(length=36), nullable=False),
     sa.Column('request', sa.Text(), nullable=False),
@@ -213,6 +260,8 @@ def upgrade() -> None:
     sa.Column('submit_on', sa.Date(), nullable=False),
     sa.Column('retry_days', sa.Integer(), nullable=False),
     sa.Column('status', sa.Enum('PLANNED', 'SUBMITTING', 'SUBMITTED', 'RESERVED', 'CHARGED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'CANCELLED', 'VOID', 'REFUSED', name='chargestatus', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('is_reserved', sa.Boolean(), nullable=False),
+    sa.Column('sends', sa.Integer(), nullable=False),
     sa.Column('is_surplus', sa.Boolean(), nullable=False),
     sa.Column('operation_id', sa.Integer(), nullable=True),
     sa.Column('captured', sa.BigInteger(), nullable=False),
@@ -220,6 +269,9 @@ def upgrade() -> None:
     sa.Column('failure_reason', sa.String(length=200), nullable=True),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('captured_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('capture_by', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('warn_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('cancel_requested_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('check_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.CheckConstraint('0 <= refunded AND refunded <= captured AND captured <= amount', name=op.f('ck_charges_money')),
     sa.ForeignKeyConstraint(['agreement_id'], ['agreements.id'], name=op.f('fk_charges_agreement_id_agreements')),
@@ -234,6 +286,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_charges_operation_id', ['operation_id'], unique=False)
         batch_op.create_index('ix_charges_subscription_id', ['subscription_id'], unique=False)
         batch_op.create_index('ix_charges_to_submit', ['status', 'submit_on'], unique=False)
+        batch_op.create_index('ix_charges_warn_at', ['warn_at'], unique=False)
         batch_op.create_index('uq_charges_period', ['subscription_id', 'period'], unique=True, sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
 
     op.create_table('refunds',
@@ -246,8 +299,7 @@ def upgrade() -> None:
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('settled_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['charge_id'], ['charges.id'], name=op.f('fk_refunds_charge_id_charges')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_refunds')),
-    sa.UniqueConstraint('charge_id', 'refunded_before', 'amount', name='uq_refunds_once')
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_refunds'))
     )
     with op.batch_alter_table('refunds', schema=None) as batch_op:
         batch_op.create_index('uq_refunds_open', ['charge_id'], unique=True, sqlite_where=sa.text("status = 'REQUESTED'"), postgresql_where=sa.text("status = 'REQUESTED'"))
@@ -263,6 +315,7 @@ def downgrade() -> None:
     op.drop_table('refunds')
     with op.batch_alter_table('charges', schema=None) as batch_op:
         batch_op.drop_index('uq_charges_period', sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
+        batch_op.drop_index('ix_charges_warn_at')
         batch_op.drop_index('ix_charges_to_submit')
         batch_op.drop_index('ix_charges_subscription_id')
         batch_op.drop_index('ix_charges_operation_id')
@@ -282,6 +335,10 @@ def downgrade() -> None:
 
     op.drop_table('messages')
     op.drop_table('events')
+    with op.batch_alter_table('changes', schema=None) as batch_op:
+        batch_op.drop_index('uq_changes_open', sqlite_where=sa.text("status = 'REQUESTED'"), postgresql_where=sa.text("status = 'REQUESTED'"))
+
+    op.drop_table('changes')
     with op.batch_alter_table('agreements', schema=None) as batch_op:
         batch_op.drop_index('uq_agreements_adopted', sqlite_where=sa.text('is_adopted'), postgresql_where=sa.text('is_adopted'))
         batch_op.drop_index('ix_agreements_check_at')
@@ -291,6 +348,7 @@ def downgrade() -> None:
         batch_op.drop_index('uq_subscriptions_partner_order', sqlite_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"), postgresql_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"))
         batch_op.drop_index('ix_subscriptions_to_plan')
         batch_op.drop_index('ix_subscriptions_to_expire')
+        batch_op.drop_index('ix_subscriptions_to_end')
         batch_op.drop_index('ix_subscriptions_partner_member')
         batch_op.drop_index('ix_subscriptions_partner_created')
 
@@ -299,8 +357,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_partner_secrets_partner_id'))
 
     op.drop_table('partner_secrets')
-    op.drop_table('webhook_registrations')
     op.drop_table('partners')
+    op.drop_table('webhook_registrations')
+    with op.batch_alter_table('rate_limits', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_rate_limits_used_until'))
+
+    op.drop_table('rate_limits')
+    op.drop_table('provider_accounts')
     op.drop_table('job_runs')
     with op.batch_alter_table('inbound_events', schema=None) as batch_op:
         batch_op.drop_index('ix_inbound_events_unread', sqlite_where=sa.text('read_at IS NULL'), postgresql_where=sa.text('read_at IS NULL'))

@@ -1,0 +1,164 @@
+"""Charges leave the house: what is planned for today goes to Vipps in batches, one account and market at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import Any, Final
+
+from sqlalchemy import update
+
+from invoice.clock import MARKET_ZONES, business_date, utc_now
+from invoice.config import Settings
+from invoice.errors import ProviderRefused, ProviderUnavailable
+from invoice.lifecycle import ChargeStatus
+from invoice.names import new_ulid
+from invoice.providers.base import BatchAnswer, NewCharge
+from invoice.schedule import MINIMUM_LEAD_DAYS, due_date, planned_due
+from invoice.services import charges
+from invoice.services.accounts import Accounts
+from invoice.services.operations import Act, Claim, Operations, stage
+from invoice.store import queries
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Agreement, Charge, Operation, Subscription
+
+logger = logging.getLogger(__name__)
+
+CREATE = "CREATE"
+MAX_BATCH = 2000  # Source: Vipps Recurring v3, bulk endpoint.
+_SLICE = 500
+# A clock that is this far from Vipps' may have us ask for money on a wrong day: nothing is created then.
+_MAX_SKEW = timedelta(minutes=5)
+
+Member = tuple[Charge, Agreement, Subscription]
+
+
+class _Unsent:
+    """The outcome of a batch that never left."""
+
+
+UNSENT: Final = _Unsent()
+
+
+class Batches:
+    """Submits charges; a handler of operations."""
+
+    def __init__(self, settings: Settings, accounts: Accounts, operations: Operations) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._operations = operations
+        operations.handle(CREATE, self)
+
+    def submit(self) -> int:
+        """Create at Vipps what is planned for today, a batch for each market; return how many charges were sent."""
+        return sum(self._submit_batch(market) for market in MARKET_ZONES)
+
+    def _submit_batch(self, market: str) -> int:
+        with transaction():
+            today = business_date(market)
+            since = today - timedelta(days=self._settings.invoice_retry_days + 3)
+            members = queries.lock_charges_to_submit(market, today, since, MAX_BATCH)
+            if not members:
+                return 0
+            # One batch goes out under one account; the others' charges are next.
+            account = members[0][1].account
+            members = [member for member in members if member[1].account == account]
+            # Claimed in the same commit: no batch lies about unclaimed while a cancel changes its members.
+            claim = self._operations.take(self._stage(members))
+        self._operations.perform(claim)
+        return len(members)
+
+    def _stage(self, members: Sequence[Member]) -> Operation:
+        """Freeze a batch and bind its members to it, in the caller's transaction."""
+        request = self._accounts.own.charges_request([_new_charge(*member) for member in members])
+        account = members[0][1].account
+        operation = stage(Act(CREATE, len(members), None, f"batch-{new_ulid()}", account=account, request=request))
+        ids = [charge.id for charge, _, _ in members]
+        bound = {"operation_id": operation.id, "failure_reason": None, "check_at": None}
+        _set(ids, status=ChargeStatus.SUBMITTING, sends=Charge.sends + 1, **bound)
+        return operation
+
+    def call(self, claim: Claim) -> BatchAnswer | _Unsent | None:
+        """Send the batch while all its members are still to be charged, every time the very same bytes and key.
+
+        None: they are not, and some may be at Vipps: each is asked for by its name.
+        """
+        with reading():
+            is_whole = queries.chargeable_members(claim.id) == claim.subject_id
+        if not is_whole:
+            return None if claim.in_doubt else UNSENT
+        payments = self._accounts.of(str(claim.account))
+        skew = payments.clock_skew()
+        if abs(skew) > _MAX_SKEW:
+            raise ProviderUnavailable(f"our clock is {skew} from Vipps'")
+        return payments.create_charges(claim.request, key=claim.key)
+
+    def settle(self, claim: Claim, result: BatchAnswer | _Unsent | None) -> None:
+        """Accepted is not created: every member is looked at before it is believed."""
+        if isinstance(result, _Unsent):
+            self._form_anew(claim)
+            return
+        members = {charge.name: charge.id for charge, _, _ in queries.members_of(claim.id)}
+        now = utc_now()
+        if result is None:
+            _set(members.values(), check_at=now)
+            return
+        for name, reason in result.refused.items():
+            if name in members:
+                _set([members.pop(name)], failure_reason=reason[:200], check_at=now)
+        # A name that the answer leaves out is treated as accepted: it shows, or is sent again after a day.
+        _set(members.values(), status=ChargeStatus.SUBMITTED, check_at=now)
+
+    def _form_anew(self, claim: Claim) -> None:
+        """Somebody cancelled before the batch left: the others go out with the next one, without any doubt."""
+        queries.lock_subscriptions_of(claim.id)
+        for charge, _, subscription in queries.members_of(claim.id):
+            charge.sends -= 1
+            charges.send_again(subscription, charge)
+
+    def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
+        """The whole batch was turned down, which says nothing of any one charge: halves are sent, down to the one."""
+        members = queries.members_of(claim.id)
+        if len(members) == 1:
+            charge = members[0][0]
+            charge.failure_reason, charge.check_at = refusal.message[:200], utc_now()
+            return
+        logger.error("A batch of %s charges was refused: %s", len(members), refusal.message)
+        middle = len(members) // 2
+        for half in (members[:middle], members[middle:]):
+            if half:
+                self._stage(half)
+
+
+def _new_charge(charge: Charge, agreement: Agreement, subscription: Subscription) -> NewCharge:
+    """Describe a charge; one whose date has come too near moves to the earliest that may be."""
+    today = business_date(queries.market_of(subscription.partner_id))
+    if charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS):
+        charge.due_on = planned_due(charge.due_on, today, _other_dues(charge, subscription))
+    return NewCharge(
+        agreement_id=str(agreement.provider_agreement_id),
+        name=charge.name,
+        amount=charge.amount,
+        currency=charge.currency,
+        description=subscription.name,
+        due_on=charge.due_on,
+        retry_days=charge.retry_days,
+        is_reserved=charge.is_reserved,
+    )
+
+
+def _other_dues(charge: Charge, subscription: Subscription) -> list[date]:
+    """Return what a late charge must keep its distance from: all other due dates, and the one that comes next."""
+    dues = list(queries.due_dates(subscription.id, except_for=charge.id))
+    if subscription.anchor_on is not None:
+        dues.append(due_date(subscription.anchor_on, subscription.interval, subscription.next_period))
+    return dues
+
+
+def _set(ids: Iterable[int], **values: Any) -> None:
+    """Change charges in slices that every database takes."""
+    every = list(ids)
+    for start in range(0, len(every), _SLICE):
+        chosen = Charge.id.in_(every[start : start + _SLICE])
+        db.session.execute(update(Charge).where(chosen).values(**values))

@@ -1,0 +1,11 @@
+"""Every SELECT that needs a name, the claims, and the rings. Each is bounded and ordered.
+
+All of them run inside the caller's `transaction()` or `reading()`. A file for each noun; this is their one door.
+"""
+
+# ruff: noqa: F403
+from invoice.store.queries.agreements import *
+from invoice.store.queries.charges import *
+from invoice.store.queries.due import *
+from invoice.store.queries.subscriptions import *
+from invoice.store.queries.work import *

@@ -1,0 +1,181 @@
+"""Charges: the books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import aliased
+
+from invoice.lifecycle import CHARGE_OPEN, ChargeStatus, SubscriptionStatus
+from invoice.store.db import db
+from invoice.store.models import Agreement, Charge, Partner, Subscription
+from invoice.store.queries.due import is_to_submit
+
+
+def lock_charges_to_submit(
+    market: str, today: date, since: date, limit: int
+) -> Sequence[tuple[Charge, Agreement, Subscription]]:
+    """Planned charges to create today, of subscriptions that are still active; locked, others' are skipped.
+
+    One that is late waits until those before it are settled; for one at the provider only while it fell due at or
+    after `since`, so that one that was set aside holds nobody up for ever.
+    """
+    earlier, unsent = aliased(Charge), [ChargeStatus.PLANNED, ChargeStatus.SUBMITTING]
+    must_wait = and_(
+        Charge.due_on <= today,
+        exists().where(
+            earlier.subscription_id == Charge.subscription_id,
+            earlier.period > 0,
+            earlier.period < Charge.period,
+            earlier.status.in_(CHARGE_OPEN),
+            or_(earlier.status.in_(unsent), earlier.due_on >= since),
+        ),
+    )
+    rows = db.session.execute(
+        select(Charge, Agreement, Subscription)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .join(Agreement, Agreement.id == Charge.agreement_id)
+        .join(Partner, Partner.id == Subscription.partner_id)
+        .where(
+            is_to_submit(today),
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            Partner.market == market,
+            Partner.suspended_at.is_(None),
+            ~must_wait,
+        )
+        .order_by(Charge.submit_on, Charge.id)
+        .limit(limit)
+        .with_for_update(of=Charge, skip_locked=True)
+    )
+    return [(c, a, s) for c, a, s in rows]
+
+
+def charge_by_name(name: str) -> Charge | None:
+    """The charge that we named so."""
+    return db.session.scalar(select(Charge).where(Charge.name == name))
+
+
+def charges_of(subscription_id: int) -> Sequence[Charge]:
+    """All charges of a subscription, newest first."""
+    return db.session.scalars(
+        select(Charge)
+        .where(Charge.subscription_id == subscription_id)
+        .order_by(Charge.due_on.desc(), Charge.id.desc())
+        .limit(1000)
+    ).all()
+
+
+def next_due_dates(subscription_ids: Sequence[int]) -> dict[int, date]:
+    """For each of these subscriptions the earliest due date that is still on its way."""
+    rows = db.session.execute(
+        select(Charge.subscription_id, func.min(Charge.due_on).label("due_on"))
+        .where(Charge.subscription_id.in_(subscription_ids), Charge.status.in_(CHARGE_OPEN), Charge.period > 0)
+        .group_by(Charge.subscription_id)
+    )
+    return {row.subscription_id: row.due_on for row in rows}
+
+
+def has_open_charge(subscription_id: int, since: date) -> bool:
+    """Tell whether a renewal that fell due at or after `since` is still on its way."""
+    is_open = (Charge.period > 0, Charge.due_on >= since, Charge.status.in_(CHARGE_OPEN))
+    found = select(Charge.id).where(Charge.subscription_id == subscription_id, *is_open).limit(1)
+    return db.session.scalar(found) is not None
+
+
+def due_dates(subscription_id: int, *, except_for: int | None = None) -> Sequence[date]:
+    """The due dates of a subscription's charges, sent or planned; `except_for` is a charge's id."""
+    never = [ChargeStatus.VOID, ChargeStatus.REFUSED]
+    held = (Charge.subscription_id == subscription_id, Charge.status.not_in(never), Charge.id != (except_for or 0))
+    return db.session.scalars(select(Charge.due_on).where(*held).order_by(Charge.due_on)).all()
+
+
+def sum_due_between(subscription_id: int, first_on: date, end_on: date) -> int:
+    """What a subscription's renewals come to that fall due from `first_on` until the day before `end_on`."""
+    never = [ChargeStatus.VOID, ChargeStatus.REFUSED, ChargeStatus.FAILED, ChargeStatus.CANCELLED]
+    held = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.status.not_in(never))
+    span = (Charge.due_on >= first_on, Charge.due_on < end_on)
+    return int(db.session.scalar(select(func.coalesce(func.sum(Charge.amount), 0)).where(*held, *span)) or 0)
+
+
+def charges_to_warn_of(now: datetime, limit: int) -> Sequence[int]:
+    """Reservations whose deadline comes near."""
+    return db.session.scalars(select(Charge.id).where(Charge.warn_at <= now).order_by(Charge.id).limit(limit)).all()
+
+
+def lock_subscriptions_of(operation_id: int) -> None:
+    """Lock the subscriptions of a batch's members, before the members: subscriptions come first everywhere."""
+    members = select(Charge.subscription_id).where(Charge.operation_id == operation_id)
+    found = select(Subscription).where(Subscription.id.in_(members)).order_by(Subscription.id).with_for_update()
+    db.session.scalars(found.execution_options(populate_existing=True)).all()
+
+
+def members_of(operation_id: int) -> Sequence[tuple[Charge, Agreement, Subscription]]:
+    """The charges that wait for a batch, locked, with what they hang on."""
+    rows = db.session.execute(
+        select(Charge, Agreement, Subscription)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .join(Agreement, Agreement.id == Charge.agreement_id)
+        .where(Charge.operation_id == operation_id, Charge.status == ChargeStatus.SUBMITTING)
+        .order_by(Charge.id)
+        .with_for_update(of=Charge)
+    )
+    return [(c, a, s) for c, a, s in rows]
+
+
+def lock_charges_due_from(subscription_id: int, day: date) -> Sequence[Charge]:
+    """The renewals that fall due on that day or later and may still be taken, locked."""
+    held = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.due_on >= day)
+    found = select(Charge).where(*held, Charge.status.in_(CHARGE_OPEN)).order_by(Charge.id).with_for_update()
+    return db.session.scalars(found).all()
+
+
+def charges_called_off(subscription_id: int, day: date) -> Sequence[Charge]:
+    """The renewals from that day on that we asked not to be taken, locked: the newest attempt of each period."""
+    newer = aliased(Charge)
+    is_newest = ~exists().where(
+        newer.subscription_id == Charge.subscription_id,
+        newer.period == Charge.period,
+        newer.attempt > Charge.attempt,
+    )
+    asked = (Charge.period > 0, Charge.due_on >= day, Charge.cancel_requested_at.is_not(None), is_newest)
+    found = select(Charge).where(Charge.subscription_id == subscription_id, *asked).order_by(Charge.id)
+    return db.session.scalars(found.with_for_update(of=Charge)).all()
+
+
+def reprice_planned(subscription_id: int, amount: int) -> int | None:
+    """Give every renewal that has not left the house this amount; return the first such period."""
+    planned = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.status == ChargeStatus.PLANNED)
+    statement = update(Charge).where(*planned).values(amount=amount).returning(Charge.period)
+    return min(db.session.scalars(statement.execution_options(synchronize_session=False)).all(), default=None)
+
+
+def void_planned_charges(subscription_id: int) -> None:
+    """Take out of the books what was never sent."""
+    db.session.execute(
+        update(Charge)
+        .where(Charge.subscription_id == subscription_id, Charge.status == ChargeStatus.PLANNED)
+        .values(status=ChargeStatus.VOID, check_at=None)
+    )
+
+
+def chargeable_members(operation_id: int) -> int:
+    """How many members of a batch still belong to an active subscription and wait for its outcome."""
+    return db.session.scalars(
+        select(func.count())
+        .select_from(Charge)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .where(
+            Charge.operation_id == operation_id,
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            Charge.status == ChargeStatus.SUBMITTING,
+            Charge.cancel_requested_at.is_(None),
+        )
+    ).one()
+
+
+def ring_charges(condition: ColumnElement[bool], now: datetime) -> None:
+    """Have charges that are still on their way looked at now."""
+    is_open = Charge.status.in_(CHARGE_OPEN - {ChargeStatus.PLANNED})
+    db.session.execute(update(Charge).where(condition, is_open).values(check_at=now))

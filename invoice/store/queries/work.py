@@ -1,0 +1,124 @@
+"""Operations, jobs and rings: the claims, one conditional UPDATE each, and what is under way.
+
+On PostgreSQL rows in other hands are skipped; SQLite has one writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, and_, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
+
+from invoice.lifecycle import OperationStatus
+from invoice.store.db import Base, db
+from invoice.store.models import Agreement, Charge, InboundEvent, JobRun, Operation
+from invoice.store.queries.due import is_unread, operation_is_due
+
+
+def take_job(name: str, now: datetime, lease: timedelta) -> bool:
+    """Take the right to run a job whose time has come."""
+    insert_ignoring(JobRun, [{"name": name, "next_at": now, "failures": 0}])
+    statement = update(JobRun).where(JobRun.name == name, JobRun.next_at <= now).values(next_at=now + lease)
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def claim_to_check(model: type[Agreement | Charge], now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
+    """Take rows whose `check_at` has come and put it off by a lease, so that one that fails comes back by itself."""
+    due = select(model.id).where(model.check_at <= now).order_by(model.check_at, model.id).limit(limit)
+    return _claim(model, due, {"check_at": now + lease}, model.id)
+
+
+def claim_operation(kinds: Collection[str], now: datetime, lease: timedelta) -> Operation | None:
+    """Take the operation that is due longest, or was left behind; `in_doubt` tells whether it may have been sent."""
+    status = OperationStatus
+    is_ours = and_(Operation.kind.in_(kinds), operation_is_due(now))
+    wanted = select(Operation.id).where(is_ours).order_by(Operation.next_at, Operation.id).limit(1)
+    values = {
+        "status": status.INFLIGHT,
+        "in_doubt": case((Operation.status == status.READY, False), else_=True),
+        "attempts": Operation.attempts + 1,
+        "fence": Operation.fence + 1,
+        "lease_until": now + lease,
+        "first_sent_at": func.coalesce(Operation.first_sent_at, now),
+    }
+    ids = _claim(Operation, wanted, values, Operation.id)
+    return db.session.get_one(Operation, ids[0]) if ids else None
+
+
+def claim_unread(now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
+    """Take inbound events that nobody could place yet."""
+    due = select(InboundEvent.id).where(is_unread(now)).order_by(InboundEvent.next_at, InboundEvent.id).limit(limit)
+    return _claim(InboundEvent, due, {"next_at": now + lease}, InboundEvent.id)
+
+
+def _claim(
+    model: type[Base], wanted: Select[Any], values: dict[str, Any], key: InstrumentedAttribute[int]
+) -> list[int]:
+    locked = wanted.with_for_update(skip_locked=True)
+    statement = update(model).where(key.in_(locked)).values(**values).returning(key)
+    return sorted(db.session.scalars(statement.execution_options(synchronize_session=False)).all())
+
+
+def release_leases(now: datetime) -> None:
+    """End all leases: for a process that knows that it is the only one left."""
+    statement = update(Operation).where(Operation.status == OperationStatus.INFLIGHT).values(lease_until=now)
+    db.session.execute(statement)
+
+
+def is_under_way(subscription_id: int, kind: str) -> bool:
+    """Tell whether an operation of that kind is still to be settled for a subscription."""
+    open_ones = [OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN]
+    mine = (Operation.subscription_id == subscription_id, Operation.kind == kind, Operation.status.in_(open_ones))
+    return db.session.scalar(select(Operation.id).where(*mine).limit(1)) is not None
+
+
+def is_open_for(subject_id: int, kind: str) -> bool:
+    """Tell whether an operation of that kind is still to be settled for this subject."""
+    open_ones = [OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN]
+    mine = (Operation.subject_id == subject_id, Operation.kind == kind, Operation.status.in_(open_ones))
+    return db.session.scalar(select(Operation.id).where(*mine).limit(1)) is not None
+
+
+def times_staged(subject_id: int, kind: str) -> int:
+    """How often an act of that kind was staged for this subject."""
+    mine = (Operation.subject_id == subject_id, Operation.kind == kind)
+    return db.session.scalars(select(func.count()).select_from(Operation).where(*mine)).one()
+
+
+def has_open_capture(agreement_id: int) -> bool:
+    """Tell whether money that is set aside under an agreement is being captured."""
+    charges = select(Charge.id).where(Charge.agreement_id == agreement_id)
+    open_ones = [OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN]
+    theirs = (Operation.kind == "CAPTURE", Operation.subject_id.in_(charges), Operation.status.in_(open_ones))
+    return db.session.scalar(select(Operation.id).where(*theirs).limit(1)) is not None
+
+
+def void_unsent(subject_id: int, kind: str) -> bool:
+    """Take back an operation that has not been sent; return whether there was one."""
+    mine = (Operation.subject_id == subject_id, Operation.kind == kind, Operation.status == OperationStatus.READY)
+    statement = update(Operation).where(*mine).values(status=OperationStatus.VOID)
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def take_ring(agreement_id: int, now: datetime, before: datetime) -> bool:
+    """Take the right to look at an agreement for a waiting person, if nobody has since `before`."""
+    statement = (
+        update(Agreement)
+        .where(Agreement.id == agreement_id, or_(Agreement.rung_at.is_(None), Agreement.rung_at <= before))
+        .values(rung_at=now)
+    )
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def insert_ignoring(model: type[Base], rows: list[dict[str, Any]]) -> int:
+    """Insert rows; those that a unique constraint forbids exist already. Return how many were new."""
+    if not rows:
+        return 0
+    dialect = sqlite if db.session.get_bind().dialect.name == "sqlite" else postgresql
+    key = next(iter(model.__table__.primary_key))
+    statement = dialect.insert(model).values(rows).on_conflict_do_nothing().returning(key)
+    return len(db.session.execute(statement).all())

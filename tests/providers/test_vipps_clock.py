@@ -1,0 +1,90 @@
+"""How far our clock is from Vipps', as its answers date themselves: nothing is charged while they disagree."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from invoice.providers.vipps import VippsClient
+from tests.conftest import StandingClock
+from tests.providers.calls import AGREEMENT, an_agreement
+from tests.providers.conftest import TOKEN_PATH, FakeVipps
+
+A_TOKEN = {"access_token": "mine", "expires_in": 3600}
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [
+        ("Tue, 10 Nov 2026 11:00:00 GMT", timedelta(0)),
+        ("Tue, 10 Nov 2026 10:59:30 GMT", timedelta(seconds=30)),
+        ("Tue, 10 Nov 2026 11:10:00 GMT", timedelta(minutes=-10)),
+        ("Tue, 10 Nov 2026 12:00:00 +0100", timedelta(0)),
+    ],
+)
+def test_our_clock_is_compared_with_the_date_of_an_answer(
+    vipps: VippsClient, fake_vipps: FakeVipps, time: StandingClock, date: str, skew: timedelta
+) -> None:
+    fake_vipps.on("POST", TOKEN_PATH, A_TOKEN, Date=date)
+
+    assert vipps.clock_skew() == skew
+    assert (len(fake_vipps.token_calls), fake_vipps.calls) == (1, [])
+
+
+def test_the_newest_answer_counts(vipps: VippsClient, fake_vipps: FakeVipps, time: StandingClock) -> None:
+    fake_vipps.on("POST", TOKEN_PATH, A_TOKEN, Date="Tue, 10 Nov 2026 11:00:00 GMT")
+    fake_vipps.on("GET", AGREEMENT, an_agreement(), Date="Tue, 10 Nov 2026 10:40:00 GMT")
+    vipps.check_keys()
+
+    vipps.find_agreement("agr_1")
+
+    assert vipps.clock_skew() == timedelta(minutes=20)
+    assert len(fake_vipps.all_calls) == 2  # nobody is asked once an answer has come
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "now",
+        "",
+        "Tue, 31 Feb 2026 11:00:00 GMT",
+        "Tue, 10 Nov 2026 10:40:00 -0000",  # which is to say: of no zone
+        "Tue, 10 Nov 99999 11:00:00 GMT",
+        "Tue, 10 Nov 2026 11:00:00 +99999999",
+        pytest.param(
+            f"Tue, 10 Nov {'9' * 30} 11:00:00 GMT",
+            marks=pytest.mark.xfail(strict=True, reason="vipps_caller._timed lets parsedate's OverflowError out"),
+        ),
+    ],
+)
+def test_an_answer_without_a_date_that_can_be_read_changes_nothing(
+    vipps: VippsClient, fake_vipps: FakeVipps, time: StandingClock, date: str
+) -> None:
+    fake_vipps.on("POST", TOKEN_PATH, A_TOKEN, Date="Tue, 10 Nov 2026 10:58:00 GMT")
+    fake_vipps.on("GET", AGREEMENT, an_agreement(), Date=date)
+
+    found = vipps.find_agreement("agr_1")
+
+    assert found is not None
+    assert vipps.clock_skew() == timedelta(minutes=2)
+
+
+def test_without_any_date_the_clocks_are_taken_to_agree(
+    vipps: VippsClient, fake_vipps: FakeVipps, time: StandingClock
+) -> None:
+    fake_vipps.on("POST", TOKEN_PATH, A_TOKEN, Date="now")
+
+    assert vipps.clock_skew() == timedelta(0)
+
+
+@pytest.mark.xfail(strict=True, reason="vipps_caller.clock_skew takes an answer of any age for today's")
+def test_a_clock_that_jumped_since_the_last_answer_is_noticed(
+    vipps: VippsClient, fake_vipps: FakeVipps, time: StandingClock
+) -> None:
+    fake_vipps.on("POST", TOKEN_PATH, A_TOKEN, Date="Tue, 10 Nov 2026 11:00:00 GMT")
+    vipps.check_keys()
+
+    time.move(days=2)
+
+    assert vipps.clock_skew() == timedelta(days=2)
