@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 from flask import Flask
+from flask.cli import NoAppException
 from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from invoice.cli.demo import demo_command
 from invoice.cli.processes import ENGINE, SETTINGS
 from invoice.cli.service import run_command, worker_command
 from invoice.config import Settings, environ
 from invoice.engine.inline import Engine
+from invoice.errors import ConfigError
 from invoice.providers.base import PaymentProvider, SmsProvider
+from invoice.providers.guard import Guard
+from invoice.providers.outbound import PartnerPipe
 from invoice.providers.twilio import TwilioClient
 from invoice.providers.vipps import VippsClient
 from invoice.providers.vipps_caller import SalesUnit
@@ -23,47 +29,72 @@ from invoice.services.captures import Captures
 from invoice.services.changes import Changes
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
+from invoice.services.deliveries import Deliveries
+from invoice.services.direct import Direct
 from invoice.services.doctor import Doctor
 from invoice.services.drafts import Drafts
+from invoice.services.endpoints import Endpoints
+from invoice.services.extras import Extras
 from invoice.services.health import MIGRATIONS
 from invoice.services.inbox import Inbox
+from invoice.services.invitations import Invitations
 from invoice.services.jobs import Jobs, Services
 from invoice.services.limits import SharedRates
 from invoice.services.messages import Messages
 from invoice.services.operations import Operations
 from invoice.services.plans import Plans
 from invoice.services.refunds import Refunds
+from invoice.services.scopes import Scopes
 from invoice.services.stops import Stops
 from invoice.services.subscriptions import Subscriptions
 from invoice.services.sweep import Sweep
 from invoice.services.webhooks import WebhookRegistrations
 from invoice.store.db import db, install_engine_settings, set_encryption_keys
-from invoice.web import bodies, errors, formats, headers, health, hooks, logs, mobile_invoice, pages
+from invoice.web import (
+    bodies,
+    errors,
+    events,
+    formats,
+    headers,
+    health,
+    hooks,
+    idempotency,
+    logs,
+    mobile_invoice,
+    pages,
+    transactions,
+)
 from invoice.web import services as reach
 from invoice.web.invites import invite_text
 from invoice.web.links import TokenConverter
 
 
 def create_app(
-    settings: Settings | None = None, *, payments: PaymentProvider | None = None, sms: SmsProvider | None = None
+    settings: Settings | None = None,
+    *,
+    payments: PaymentProvider | None = None,
+    sms: SmsProvider | None = None,
+    partners: PartnerPipe | None = None,
 ) -> Flask:
     """Build the application.
 
     settings: by default from the environment.  payments, sms: the providers, by default Vipps and Twilio.
+    partners: the pipe to partners' own addresses, by default one that leads to public hosts only.
     Raises ConfigError when settings are missing or wrong.
     """
-    settings = settings or Settings.from_environ(environ())
+    settings = settings or _settings()
     app = Flask(__name__, static_folder=str(Path(formats.__file__).parent / "static"))
     _open_store(app, settings)
     accounts = _accounts(settings, payments)
     sms = sms or TwilioClient(settings.twilio_base_url, settings.twilio_account_sid, settings.twilio_auth_token)
-    services = build_services(settings, accounts, sms)
+    services = build_services(settings, accounts, sms, partners)
     app.extensions.update(
         {
             reach.SERVICES: services,
             reach.PAYMENTS: accounts.own,
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
+            reach.PUBLIC_HOSTS: settings.public_hosts,
         }
     )
     engine = Engine(app, Jobs(services))
@@ -72,21 +103,36 @@ def create_app(
     return app
 
 
-def build_services(settings: Settings, accounts: Accounts, sms: SmsProvider) -> Services:
+def _settings() -> Settings:
+    """Read the environment; what is wrong with it is told by the `flask` program without a traceback."""
+    try:
+        return Settings.from_environ(environ())
+    except ConfigError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise NoAppException(error.message) from error
+
+
+def build_services(
+    settings: Settings, accounts: Accounts, sms: SmsProvider, partners: PartnerPipe | None = None
+) -> Services:
     """Join the use cases; each gets exactly what it needs."""
+    partners = partners or PartnerPipe(Guard(allows_this_machine=settings.is_local))
     operations = Operations()
     drafts = Drafts(settings, accounts, operations)
     consents = Consents(settings, accounts, operations, drafts)
     Stops(accounts, operations)
     webhooks = WebhookRegistrations(settings, accounts)
+    batches, scopes = Batches(settings, accounts, operations), Scopes(accounts)
+    extras = Extras(settings, operations, batches, scopes)
     return Services(
         accounts=accounts,
         operations=operations,
-        subscriptions=Subscriptions(settings, operations, drafts, invite_text),
+        subscriptions=Subscriptions(settings, operations, drafts, Invitations(settings, invite_text), partners.guard),
         consents=consents,
         changes=Changes(accounts, operations),
         plans=Plans(settings, accounts),
-        batches=Batches(settings, accounts, operations),
+        batches=batches,
         charges=Charges(accounts),
         captures=Captures(accounts, operations),
         cancels=Cancels(accounts, operations),
@@ -96,6 +142,9 @@ def build_services(settings: Settings, accounts: Accounts, sms: SmsProvider) -> 
         sweep=Sweep(accounts, consents),
         rates=SharedRates(),
         doctor=Doctor(settings, webhooks),
+        deliveries=Deliveries(partners),
+        endpoints=Endpoints(partners.guard),
+        direct=Direct(accounts, operations, scopes, extras),
     )
 
 
@@ -132,6 +181,10 @@ def _open_store(app: Flask, settings: Settings) -> None:
 def _open_faces(app: Flask, settings: Settings) -> None:
     app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BYTES
     app.config["TRUSTED_HOSTS"] = settings.trusted_hosts
+    if settings.invoice_trusted_proxies:  # without any, whoever calls could name any address as its own
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=settings.invoice_trusted_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
+        )
     app.json.ensure_ascii = app.json.sort_keys = False  # type: ignore[attr-defined]
     # A text message is no page: what a partner calls its product stands in it as it is.
     app.jinja_env.autoescape = lambda name: not (name or "").endswith(".txt")
@@ -142,7 +195,8 @@ def _open_faces(app: Flask, settings: Settings) -> None:
     errors.register(app)
     is_https = settings.invoice_public_url.startswith("https")
     headers.register(app, form_targets=settings.form_targets, is_https=is_https)
-    for face in (mobile_invoice, pages, hooks, health):
+    idempotency.register(app)
+    for face in (mobile_invoice, transactions, events, pages, hooks, health):
         app.register_blueprint(face.blueprint)
 
 

@@ -1,6 +1,6 @@
 """The ways to ask the time: `utc_now` for instants, `business_date` for the market's calendar.
 
-`stopwatch` measures how long something takes; it tells no time of day.
+`stopwatch` measures how long something takes and `glances` waits for another; they tell no time of day.
 
 Nothing else in the house reads a clock (`tests/test_house.py`), so that the demo and the tests can move time for
 everything at once. Outside them the source is the machine's clock.
@@ -8,8 +8,9 @@ everything at once. Outside them the source is the machine's clock.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -47,3 +48,14 @@ def business_date(market: str, at: datetime | None = None) -> date:
 def stopwatch() -> float:
     """Return seconds on a clock that only runs: for deadlines and durations, never for dates."""
     return time.monotonic()
+
+
+def glances(seconds: float) -> Iterator[None]:
+    """Yield at once and then ever more rarely, for about so many seconds: to see whether another is done."""
+    end, pause = stopwatch() + seconds, 0.02
+    yield
+    while stopwatch() < end:
+        # Nobody sets it: the one who works may be another process.
+        threading.Event().wait(pause)
+        pause = min(pause * 1.5, 0.25)
+        yield

@@ -7,6 +7,7 @@ Vipps' test environment, or at the simulator.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -16,8 +17,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow import fields as ma
 
 from invoice.errors import ConfigError
+from invoice.phone import COUNTRY_CODES
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?"
+_HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")
 # Relative to the `instance` folder beside app.py.
 DEFAULT_DATABASE_URL = "sqlite:///invoice.sqlite3"
 
@@ -39,6 +43,11 @@ def _database(value: str) -> None:
         raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
 
 
+def _hosts(value: str) -> None:
+    if value and not _HOSTS.fullmatch(value):
+        raise ValidationError("must be hosts such as pay.example.com, separated by commas")
+
+
 def _secret_keys(value: str) -> None:
     """One key, or several with the newest first, so that what older ones encrypted can still be read."""
     if any(len(key.strip()) < 32 for key in value.split(",")):
@@ -52,10 +61,20 @@ class _SettingsSchema(Schema):
     INVOICE_DATABASE_URL = ma.String(load_default=DEFAULT_DATABASE_URL, validate=_database)
     INVOICE_PUBLIC_URL = ma.String(required=True, validate=_web_address)
     INVOICE_SECRET_KEY = ma.String(required=True, validate=_secret_keys)
+    INVOICE_MORE_HOSTS = ma.String(load_default="", validate=_hosts)
+    INVOICE_TRUSTED_PROXIES = ma.Integer(load_default=0, validate=validate.Range(0, 10))
     INVOICE_ENGINE = ma.String(load_default=None, allow_none=True, validate=validate.OneOf(["inline", "distributed"]))
     INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
     INVOICE_RETRY_DAYS = ma.Integer(load_default=5, validate=validate.Range(0, 14))
     INVOICE_LINK_DAYS = ma.Integer(load_default=14, validate=validate.Range(1, 90))
+    # Invitations to one number within 24 hours: by one partner for one product, and texts by all of them; the texts
+    # of one partner. 0: no cap.
+    INVOICE_SMS_PER_PRODUCT = ma.Integer(load_default=1, validate=validate.Range(0, 1000))
+    INVOICE_SMS_PER_NUMBER = ma.Integer(load_default=3, validate=validate.Range(0, 1000))
+    INVOICE_SMS_PER_PARTNER = ma.Integer(load_default=1000, validate=validate.Range(0, 1_000_000))
+    INVOICE_SMS_COUNTRIES = ma.String(
+        load_default=",".join(COUNTRY_CODES), validate=validate.Regexp(r"\A\+[1-9][0-9]{0,2}(,\+[1-9][0-9]{0,2})*\Z")
+    )
     VIPPS_BASE_URL = ma.String(required=True, validate=_web_address)
     VIPPS_CLIENT_ID = ma.String(required=True, validate=validate.Length(min=1))
     VIPPS_CLIENT_SECRET = ma.String(required=True, validate=validate.Length(min=1))
@@ -79,10 +98,16 @@ class Settings:
     invoice_database_url: str = field(repr=False)
     invoice_public_url: str
     invoice_secret_key: str = field(repr=False)
+    invoice_more_hosts: str
+    invoice_trusted_proxies: int
     invoice_engine: str
     invoice_lead_days: int
     invoice_retry_days: int
     invoice_link_days: int
+    invoice_sms_per_product: int
+    invoice_sms_per_number: int
+    invoice_sms_per_partner: int
+    invoice_sms_countries: str
     vipps_base_url: str
     vipps_client_id: str = field(repr=False)
     vipps_client_secret: str = field(repr=False)
@@ -116,12 +141,35 @@ class Settings:
     def trusted_hosts(self) -> list[str]:
         """The hosts that a request may name; on this machine each of its names."""
         host = urlsplit(self.invoice_public_url).hostname or ""
-        return list(_LOOPBACK[:2]) if host in _LOOPBACK else [host]
+        own = list(_LOOPBACK[:2]) if host in _LOOPBACK else [host]
+        return own + [more.partition(":")[0] for more in self._more_hosts]
+
+    @property
+    def public_hosts(self) -> tuple[str, ...]:
+        """The hosts, with a port that is not the usual one, that a signed request may have been made for."""
+        parts = urlsplit(self.invoice_public_url)
+        port = f":{parts.port}" if parts.port else ""
+        hosts = _LOOPBACK[:2] if parts.hostname in _LOOPBACK else (parts.hostname or "",)
+        return tuple(dict.fromkeys([*(host + port for host in hosts), *self._more_hosts]))
+
+    @property
+    def _more_hosts(self) -> list[str]:
+        return [host for host in self.invoice_more_hosts.split(",") if host]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether we are published on this machine only, as in the demo."""
+        return urlsplit(self.invoice_public_url).hostname in _LOOPBACK
 
     @property
     def landing_domains(self) -> tuple[str, ...]:
         """The domains on whose hosts Vipps' confirmation addresses may lie."""
         return tuple(self.vipps_landing_domains.split(","))
+
+    @property
+    def sms_countries(self) -> tuple[str, ...]:
+        """The country codes of numbers that texts are sent to."""
+        return tuple(self.invoice_sms_countries.split(","))
 
     @property
     def form_targets(self) -> str:

@@ -5,6 +5,9 @@ InvoiceError
     Invalid             a value is missing or wrong (names the field)
     NotFound            no such thing, or not this caller's
     Conflict            the thing exists but is in no state for this
+      Busy              the same is being done right now; ask again in a moment
+    KeyReused           an idempotency key that stands for another request
+    Limited             more than is allowed; ask again later
     Unauthenticated     no or wrong credentials
     Forbidden           right credentials, somebody else's resource
   ProviderError         a neighbour's doing
@@ -19,6 +22,19 @@ The class docstring is the default message. No message holds a secret or a whole
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A call to a neighbour and its answer, as they went over the wire, for those who tell it word by word."""
+
+    method: str
+    url: str
+    status: int
+    reason: str
+    body: bytes = field(repr=False)
 
 
 class InvoiceError(Exception):
@@ -50,6 +66,25 @@ class Conflict(RequestError):
     """The resource is not in a state for this."""
 
 
+class Busy(Conflict):
+    """The same request is being carried out right now."""
+
+    retry_after_s = 2
+
+
+class KeyReused(RequestError):
+    """This Idempotency-Key stands for another request. Use a new one."""
+
+
+class Limited(RequestError):
+    """Too many requests."""
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
+        """retry_after_s: seconds after which it may be asked again."""
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class Unauthenticated(RequestError):
     """Authorization has been denied for this request."""
 
@@ -60,6 +95,15 @@ class Forbidden(RequestError):
 
 class ProviderError(InvoiceError):
     """The provider did not do what was asked."""
+
+    exchange: Exchange | None = None  # the answer that says so, where there was one
+    failure = ""  # where there was none: "connect", "timeout" or "broken"
+
+    @property
+    def origin(self) -> ProviderError:
+        """The first of the errors that this one was raised from: it knows what went over the wire."""
+        cause = self.__cause__
+        return cause.origin if isinstance(cause, ProviderError) else self
 
 
 class ProviderRefused(ProviderError):

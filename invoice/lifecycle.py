@@ -92,6 +92,42 @@ class MessageStatus(StrEnum):
     VOID = "VOID"  # never sent: there is nothing to invite to
 
 
+class Channel(StrEnum):
+    """How a partner is told: three templated callbacks, and signed events."""
+
+    STATUS = "STATUS"
+    CONFIRM = "CONFIRM"
+    SMS = "SMS"
+    EVENTS = "EVENTS"
+
+
+class DeliveryStatus(StrEnum):
+    """One event on its way to a partner by one channel."""
+
+    WAITING = "WAITING"  # behind an earlier one of the same subscription and channel
+    READY = "READY"  # first in its row, to be sent when its time comes
+    INFLIGHT = "INFLIGHT"  # claimed by a worker whose lease runs
+    DELIVERED = "DELIVERED"
+    PARKED = "PARKED"  # given up after 30 days; can be replayed
+    VOID = "VOID"  # the partner took its address away
+
+
+class SecretKind(StrEnum):
+    """What a partner's secret opens."""
+
+    PASSWORD = "PASSWORD"  # noqa: S105 - HTTP Basic
+    KEY = "KEY"  # an API key: Bearer, or Basic in place of the password
+    HMAC = "HMAC"  # signs requests: in full length, and in the original's short one
+    HMAC_FULL = "HMAC_FULL"  # signs requests, in full length only
+
+
+class ContractMode(StrEnum):
+    """How the second contract is kept for a partner."""
+
+    FIXED = "fixed"  # as it is documented
+    STRICT = "strict"  # as the original module really behaved
+
+
 class RefundStatus(StrEnum):
     """Money on its way back."""
 
@@ -141,7 +177,8 @@ CHARGE_MOVES: dict[ChargeStatus, frozenset[ChargeStatus]] = {
     _C.REFUNDED: frozenset(),
     # One that was taken out before it was sent may be wanted again, under its old name.
     _C.VOID: _AT_PROVIDER | {_C.PLANNED},
-    _C.REFUSED: _AT_PROVIDER | _PROVIDER_END,
+    # An extra charge that was turned down may be asked for again, under its old name.
+    _C.REFUSED: _AT_PROVIDER | _PROVIDER_END | {_C.PLANNED},
 }
 
 MESSAGE_MOVES: dict[MessageStatus, frozenset[MessageStatus]] = {

@@ -6,6 +6,7 @@ integers are given out again, and the name would belong to somebody else's charg
 
 from __future__ import annotations
 
+import re
 import secrets
 import uuid
 from hashlib import sha256
@@ -13,6 +14,7 @@ from hashlib import sha256
 from invoice.clock import utc_now
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_OUR_NAME = re.compile(f"[{_CROCKFORD}]{{26}}(-|$)")
 _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
 
 
@@ -43,6 +45,26 @@ def charge_name(subscription_ulid: str, period: int, attempt: int) -> str:
     Source: Vipps Recurring v3, orderId 1..64 of [A-Za-z0-9-], unique for each sales unit.
     """
     return f"{subscription_ulid}-p{period:04d}-a{attempt}"
+
+
+def extra_name(subscription_ulid: str, tag: str) -> str:
+    """Return the `orderId` of a charge that a partner made without naming it: "<ulid>-x3f0c9a1b27de-a0"."""
+    return f"{subscription_ulid}-x{tag}-a0"
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a name has the shape of those that we give; nobody else may give such a one."""
+    return _OUR_NAME.match(name) is not None
+
+
+def event_id(subscription_ulid: str, seq: int, event_type: str, facts: str) -> str:
+    """Return the id under which partners know an event: the same for the same news, even after a restore."""
+    return "evt_" + uuid.uuid5(_NAMESPACE, f"{subscription_ulid}|{seq}|{event_type}|{facts}").hex
+
+
+def transaction_id(charge: str) -> str:
+    """Return the GUID under which the Mobile Invoice contract knows the charge of that name."""
+    return str(uuid.uuid5(_NAMESPACE, f"transaction|{charge}"))
 
 
 def idempotency_key(name: str, verb: str, body: str) -> str:

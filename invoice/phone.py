@@ -7,6 +7,7 @@ strict library calls invalid. Such doubts become warnings.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import phonenumbers
 
@@ -26,7 +27,16 @@ _GSM_BASIC = frozenset(
 )
 _GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
 # Letters that look the same in GSM-7, so that one typographic dash does not cost a second message.
-_GSM_TWINS = str.maketrans({"\u00a0": " ", "–": "-", "—": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "…": "..."})
+_SPACES = dict.fromkeys("\t\u00a0\u2007\u2008\u2009\u200a\u202f", " ")
+_DASHES = dict.fromkeys("\u2010\u2011\u2012–—\u2212", "-")
+_QUOTES = {"’": "'", "‘": "'", "“": '"', "”": '"', "„": '"', "‚": ","}
+_GSM_TWINS = str.maketrans({**_SPACES, **_DASHES, **_QUOTES, "…": "..."})
+# What nobody sees and what turns the reading order; joiners (U+200C, U+200D) are none of them.
+_UNSEEN = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+# Source: the original's SMS gateway, types SHORTNUMBER, ALPHANUMERIC (2 to 11 characters) and MSISDN. A blank may
+# stand inside a name: the documents have "My Company".
+_ORIGINATOR = re.compile(r"[0-9]{1,14}|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ]{0,9}[A-Za-z0-9]|\+[1-9][0-9]{7,14}")
 
 
 def normalise(text: str) -> str:
@@ -57,9 +67,20 @@ def to_msisdn(number: str) -> str:
     return number.removeprefix("+")
 
 
+def is_originator(text: str) -> bool:
+    """Tell whether a text message can come from this: a short number, a name, or a number with +."""
+    return _ORIGINATOR.fullmatch(text) is not None
+
+
 def to_gsm(text: str) -> str:
-    """Return `text` with typographic signs replaced by their twins in the GSM alphabet."""
-    return text.translate(_GSM_TWINS)
+    """Return `text` with typographic signs replaced by their twins in the GSM alphabet; letters stay what they are."""
+    return unicodedata.normalize("NFC", text).translate(_GSM_TWINS)
+
+
+def printable(text: str) -> str:
+    """Return `text` without control letters (line breaks stay), unseen ones, and such as turn the reading order."""
+    lines = _UNSEEN.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(c for c in lines if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
 def segments(text: str) -> int:

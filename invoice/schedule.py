@@ -22,8 +22,16 @@ MINIMUM_LEAD_DAYS = 1
 _CAPTURE_LIFE = {"NO": timedelta(days=180), "DK": timedelta(days=14), "FI": timedelta(days=14)}
 # Late periods are made up for one at a time, never two within this many days.
 CATCH_UP_GAP_DAYS = 3
+_OVERLOOKED = timedelta(days=60)  # further ahead than any late one is moved
 # Batches run at 09:00 and 17:00 in Norway (agent-toolkit, 2026-08-21); we look when each is over.
 _LOOK_HOURS = (10, 18)
+# Between tries to tell a partner something; the last is repeated. After thirty days it is given up.
+_DELIVERY_WAITS_S = (5, 60, 300, 1800, *(3600 * hours for hours in (2, 5, 10, 14, 20, 24)))
+DELIVERY_LIFE = timedelta(days=30)
+# What waited behind another for all that time still gets some tries of its own.
+DELIVERY_MINIMUM_TRIES = 5
+# From so many failures in a row on an address gets one call at a time, and pauses between them.
+LANE_PATIENCE = 3
 # A pending consent ends within 10 minutes of its draft; it is looked at this long after it, then every quarter hour.
 _CONSENT_LOOKS_S = (15, 30, 60, 120, 240, 480, 660)
 _CONSENT_IDLE = timedelta(minutes=15)
@@ -44,6 +52,19 @@ def interval_around(anchor: date, interval: Interval, day: date) -> tuple[date, 
     while due_date(anchor, interval, period + 1) <= day:
         period += 1
     return due_date(anchor, interval, period), due_date(anchor, interval, period + 1)
+
+
+def coming_dues(anchor: date, interval: Interval, period: int, today: date) -> list[date]:
+    """Return the dates of `period` and those after it that are still in time, for the next weeks.
+
+    What is late keeps its distance from them.
+    """
+    earliest, latest = today + timedelta(days=MINIMUM_LEAD_DAYS), today + _OVERLOOKED
+    dues = []
+    while (due_on := due_date(anchor, interval, period)) <= latest:
+        dues.append(due_on)
+        period += 1
+    return [due_on for due_on in dues if due_on >= earliest]
 
 
 def planned_due(scheduled_on: date, today: date, taken: Collection[date]) -> date:
@@ -109,3 +130,15 @@ def backoff(attempts: int, *, base_s: float = 2.0, cap_s: float = 900.0) -> time
     """
     step = min(cap_s, base_s * 2 ** min(attempts - 1, 16))
     return timedelta(seconds=random.uniform(step / 2, step))  # noqa: S311 - spread, not secrecy
+
+
+def delivery_wait(tries: int) -> timedelta:
+    """Return how long to wait after the given number of failed tries (at least 1), up to a tenth longer for spread."""
+    step = _DELIVERY_WAITS_S[min(tries, len(_DELIVERY_WAITS_S)) - 1]
+    return timedelta(seconds=step * random.uniform(1, 1.1))  # noqa: S311 - spread, not secrecy
+
+
+def lane_pause(failures: int) -> timedelta:
+    """Return how long to leave a partner's address alone after so many failures in a row: none for one or two."""
+    step = 0 if failures < LANE_PATIENCE else min(300, 15 * 2 ** min(failures - LANE_PATIENCE, 10))
+    return timedelta(seconds=step * random.uniform(0.9, 1.0))  # noqa: S311 - spread, not secrecy

@@ -38,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--screenshots", default="", help="a folder that tests/journeys/test_person.py leaves its pictures in"
     )
+    parser.addoption(
+        "--mutations", type=int, default=4000, help="how many changed requests tests/web/test_auth_mutations.py sends"
+    )
     parser.addoption("--seed", type=int, default=1, help="chooses the moments of the kills")
 
 
@@ -70,6 +73,9 @@ def environ_for(database_url: str) -> dict[str, str]:
         "INVOICE_DATABASE_URL": database_url,
         "INVOICE_PUBLIC_URL": "https://pay.example.com",
         "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+        # Texts to one number are capped where that is tested.
+        "INVOICE_SMS_PER_PRODUCT": "0",
+        "INVOICE_SMS_PER_NUMBER": "0",
         "VIPPS_BASE_URL": "https://vipps.example.com",
         "VIPPS_CLIENT_ID": "client",
         "VIPPS_CLIENT_SECRET": "secret",

@@ -10,7 +10,7 @@ from invoice.lifecycle import Interval
 from invoice.services import partners
 from invoice.services.jobs import Jobs, Services
 from invoice.services.partners import PartnerView
-from invoice.services.subscriptions import SubscriptionRequest
+from invoice.services.wishes import SubscriptionRequest
 from invoice.store.db import db, reading
 from invoice.store.models import Agreement, Charge, Subscription
 from tests.fakes import FakePayments
@@ -18,9 +18,13 @@ from tests.fakes import FakePayments
 SECRET = "a-partner-secret"
 
 
-def a_partner(number: int = 10295, *, secret: str = SECRET, market: str = "NO") -> PartnerView:
-    partners.add(number, f"Partner {number}", market=market, sms_originator="2119", secret=f"{secret}-{number}")
-    return partners.authenticate(str(number), f"{secret}-{number}")
+def a_partner(
+    number: int = 10295, *, secret: str = SECRET, market: str = "NO", request_limit: int = 100_000
+) -> PartnerView:
+    """request_limit: high, because the tests' clock stands still while they ask."""
+    terms = {"market": market, "sms_originator": "2119", "request_limit": request_limit}
+    partners.add(number, f"Partner {number}", secret=f"{secret}-{number}", **terms)
+    return partners.get(number)
 
 
 def a_wish(**changes: Any) -> SubscriptionRequest:

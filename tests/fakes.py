@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ from invoice.providers.base import (
     WebhookAddress,
 )
 from invoice.store.db import is_transaction_open
+
+IN_USE = "orderId is in use"
 
 
 class Faults:
@@ -217,10 +219,15 @@ class FakePayments(_Port):
         return json.dumps({**vars(charge), "due_on": charge.due_on.isoformat()})
 
     def create_charge(self, agreement_id: str, request: str, *, key: str) -> None:
-        self._begin("create_one")
-        reason = self._create(json.loads(request))
+        self._begin("create")
+        item = json.loads(request)
+        self.batches.append((key, f"[{request}]"))
+        if item["name"] in self.spoils_batches:
+            raise ProviderRefused("the list is wrong", status=400)
+        reason = self._create(item)
         if reason:
-            raise ProviderRefused(reason, status=400)
+            raise ProviderRefused(reason, status=409 if reason == IN_USE else 400)
+        self.faults.take("create", "after")
 
     def find_charge_by_name(self, name: str) -> ChargeView | None:
         self._begin("find_charge_by_name")
@@ -314,7 +321,7 @@ class FakePayments(_Port):
         if item["name"] in self.refused_names:
             return self.refused_names[item["name"]]
         if item["name"] in agreement.charges:
-            return "orderId is in use"
+            return IN_USE
         if agreement.view.status != AgreementStatus.ACTIVE:
             return "agreement is not active"
         agreement.charges[item["name"]] = self._charge(agreement, item["name"], item["amount"], ChargeStatus.SUBMITTED)
@@ -382,10 +389,10 @@ class FakeSms(_Port):
         self.faults.take("send", "after")
         return Receipt(f"SM{len(self.sent)}", MessageStatus.ACCEPTED)
 
-    def find(self, *, to: str, since: datetime, containing: str) -> Receipt | None:
+    def find(self, *, to: str, since: datetime, containing: str, but_not: Sequence[str] = ()) -> Receipt | None:
         self._begin("find")
         for number, message in enumerate(self.sent, 1):
-            if message["to"] == to and containing in message["body"]:
+            if message["to"] == to and containing in message["body"] and f"SM{number}" not in but_not:
                 return Receipt(f"SM{number}", MessageStatus.SENT)
         return None
 

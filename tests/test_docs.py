@@ -27,7 +27,9 @@ def test_every_test_that_a_page_names_is_there(page: Path):
 @pytest.mark.parametrize("heading", ["The client's rules", "The stand-in's rules", "Failures"])
 def test_no_rule_is_without_a_test(heading: str):
     section = (ROOT / "docs" / "vipps.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith(("| rule", "| flow"))]
+    rows = [
+        line for line in section.splitlines() if line.startswith("| ") and not line.startswith(("| rule", "| flow"))
+    ]
 
     assert len(rows) >= 20
     assert [row for row in rows if not TEST.search(row)] == []

@@ -21,13 +21,13 @@ HOUSE = [p for p in (ROOT / "invoice").rglob("*.py") if "migrations" not in p.pa
 SIMULATOR = [p for p in HOUSE if "simulator" in p.relative_to(ROOT).parts]
 OURS = [p for p in HOUSE if p not in SIMULATOR]
 
-RULES = {"errors", "config", "clock", "lifecycle", "schedule", "money", "phone", "names"}
+RULES = {"errors", "config", "clock", "lifecycle", "schedule", "money", "phone", "names", "signatures"}
 # floor -> what of ours it may import (beside itself)
 MAY_IMPORT = {
     "rules": set(),
     "store": {"rules"},
     "providers": {"rules"},
-    "services": {"rules", "store", "providers.base", "providers.http"},
+    "services": {"rules", "store", "providers.base", "providers.http", "providers.guard", "providers.outbound"},
     "engine": {"rules", "services"},
     "web": {"rules", "services", "store.queries", "providers.base"},
     "cli": {"rules", "services", "simulator"},
@@ -150,7 +150,10 @@ def test_only_services_open_transactions():
 
 
 def test_only_one_place_reads_the_environment():
-    assert lines_with(r"\benviron\b(?!:|\()|\bgetenv\b", OURS, "invoice/config.py", "invoice/web/errors.py") == []
+    # What the web server says of a request stands in a mapping of the same name.
+    allowed = ("invoice/config.py", "invoice/web/auth.py")
+
+    assert lines_with(r"\benviron\b(?!:|\()|\bgetenv\b", OURS, *allowed) == []
 
 
 def test_only_one_place_asks_the_time():
@@ -223,7 +226,7 @@ def test_no_file_has_outgrown_its_room():
     long = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in OURS}
 
     # The port: every verb and every value that passes between the services and a payment provider, at one glance.
-    allowed = {"invoice/providers/base.py": 360}
+    allowed = {"invoice/providers/base.py": 380}
     assert {name: size for name, size in long.items() if size > allowed.get(name, 300)} == {}
 
 

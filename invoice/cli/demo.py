@@ -62,7 +62,10 @@ def demo_command(create_app: CreateApp) -> click.Command:
 
 def _run_demo(create_app: CreateApp, port: int, data: Path, told: threading.Event) -> None:
     kept = _kept(data)
-    simulator = create_simulator(data, base_url=address(port + 1))
+    try:
+        simulator = create_simulator(data, base_url=address(port + 1))
+    except ValueError as error:  # the folder's memory is of another version
+        raise click.ClickException(str(error)) from error
     clock.follow(simulator.clock.now)
     app = create_app(Settings.from_environ(_demo_environ(port, data, kept.secret_key)))
     servers = [listen(port, _service_server, app), listen(port + 1, simulator_server, simulator)]

@@ -1,4 +1,4 @@
-"""`flask partner add|rotate|list`: who may ask."""
+"""`flask partner ...`: who may ask, with what proof, and on which terms."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import click
 from flask.cli import ScriptInfo, pass_script_info
 
 from invoice.cli.processes import in_words, load
+from invoice.lifecycle import ContractMode
 from invoice.services import partners
+from invoice.services.partners import DEFAULT_REQUEST_LIMIT, MAX_REQUEST_LIMIT, PartnerView, Terms
+
+_MODES = click.Choice([mode.value for mode in ContractMode])
+_LIMIT = click.IntRange(1, MAX_REQUEST_LIMIT)
+_MODE_HELP = "How /vipps-recurring-payments is kept: as documented, or as the original module really behaved."
 
 
 @click.group("partner")
 def partner() -> None:
-    """Partners: who may ask."""
+    """Partners: who may ask, with what proof, and on which terms.
+
+    A partner's own Vipps keys: flask vipps keys set NUMBER.
+    """
 
 
 @partner.command("add")
@@ -19,12 +28,50 @@ def partner() -> None:
 @click.option("--name", required=True, help="What people read as the merchant.")
 @click.option("--market", default="NO", show_default=True, help="Whose calendar counts: NO, DK or FI.")
 @click.option("--originator", required=True, help="The sender of texts, when a request names none.")
+@click.option("--contract-mode", type=_MODES, default=ContractMode.FIXED.value, show_default=True, help=_MODE_HELP)
+@click.option("--request-limit", type=_LIMIT, default=DEFAULT_REQUEST_LIMIT, show_default=True, help="A minute.")
 @pass_script_info
-def add_partner(info: ScriptInfo, number: int, name: str, market: str, originator: str) -> None:
+def add_partner(info: ScriptInfo, /, number: int, name: str, originator: str, **terms: str | int) -> None:
     """Add a partner and print its secret, once."""
     with load(info).app_context(), in_words():
-        secret = partners.add(number, name, market=market, sms_originator=originator)
+        secret = partners.add(number, name, sms_originator=originator, **terms)  # type: ignore[arg-type]
         click.echo(f"partner {number} secret {secret}")
+
+
+@partner.command("set")
+@click.argument("number", type=int)
+@click.option("--name", help="What people read as the merchant.")
+@click.option("--market", help="Whose calendar counts; fixed once there are subscriptions.")
+@click.option("--originator", "sms_originator", help="The sender of texts, when a request names none.")
+@click.option("--contract-mode", type=_MODES, help=_MODE_HELP)
+@click.option("--request-limit", type=_LIMIT, help="Requests a minute.")
+@pass_script_info
+def set_terms(info: ScriptInfo, /, number: int, **terms: str | int | None) -> None:
+    """Change what is given, leave the rest, and print how it is then."""
+    with load(info).app_context(), in_words():
+        _tell(partners.change(number, Terms(**terms)))  # type: ignore[arg-type]
+
+
+@partner.command("show")
+@click.argument("number", type=int)
+@pass_script_info
+def show_partner(info: ScriptInfo, number: int) -> None:
+    """Print a partner's terms and what opens its door, without anything secret."""
+    with load(info).app_context(), in_words():
+        _tell(partners.get(number))
+        for secret in partners.secrets_of(number):
+            right = "\tmay see the token" if secret.may_see_token else ""
+            click.echo(f"{secret.kind} {secret.id}\tsince {secret.created_at:%Y-%m-%d %H:%M} UTC{right}")
+
+
+@partner.command("list")
+@pass_script_info
+def list_partners(info: ScriptInfo) -> None:
+    """Print all partners."""
+    with load(info).app_context():
+        for found in partners.list_all():
+            state = "\tsuspended" if found.is_suspended else ""
+            click.echo(f"{found.id}\t{found.market}\t{found.sms_originator}\t{found.name}{state}")
 
 
 @partner.command("rotate")
@@ -36,10 +83,90 @@ def rotate_partner(info: ScriptInfo, number: int) -> None:
         click.echo(f"partner {number} secret {partners.rotate(number)}")
 
 
-@partner.command("list")
+@partner.command("suspend")
+@click.argument("number", type=int)
 @pass_script_info
-def list_partners(info: ScriptInfo) -> None:
-    """Print all partners."""
-    with load(info).app_context():
-        for found in partners.list_all():
-            click.echo(f"{found.id}\t{found.market}\t{found.sms_originator}\t{found.name}")
+def suspend_partner(info: ScriptInfo, number: int) -> None:
+    """Answer its requests with 401 and send none of its charges; what Vipps already has goes its way."""
+    with load(info).app_context(), in_words():
+        partners.suspend(number)
+        click.echo(f"partner {number} is suspended.")
+
+
+@partner.command("resume")
+@click.argument("number", type=int)
+@pass_script_info
+def resume_partner(info: ScriptInfo, number: int) -> None:
+    """Let a suspended partner in again; missed periods are charged one at a time."""
+    with load(info).app_context(), in_words():
+        partners.resume(number)
+        click.echo(f"partner {number} may ask again.")
+
+
+@partner.group("key")
+def key() -> None:
+    """API keys (Bearer); two may be alive at once."""
+
+
+@key.command("add")
+@click.argument("number", type=int)
+@click.option("--may-see-token", is_flag=True, help="Lets it have Vipps' access token at test/auth.")
+@pass_script_info
+def add_key(info: ScriptInfo, number: int, *, may_see_token: bool) -> None:
+    """Print a new API key, once."""
+    with load(info).app_context(), in_words():
+        click.echo(f"partner {number} key {partners.add_key(number, may_see_token=may_see_token)}")
+
+
+@key.command("revoke")
+@click.argument("number", type=int)
+@click.argument("key_number", type=int)
+@pass_script_info
+def revoke_key(info: ScriptInfo, number: int, key_number: int) -> None:
+    """End an API key at once; KEY_NUMBER as `flask partner show` prints it."""
+    with load(info).app_context(), in_words():
+        partners.revoke_key(number, key_number)
+        click.echo(f"partner {number}: key {key_number} is revoked.")
+
+
+@partner.group("hmac")
+def hmac() -> None:
+    """Signed requests; off until they are turned on."""
+
+
+@hmac.command("on")
+@click.argument("number", type=int)
+@click.option("--full-only", is_flag=True, help="Takes hmac-sha256 only, not the original's short signature.")
+@click.option("--bring", is_flag=True, help="Asks for a secret that the partner has already.")
+@pass_script_info
+def turn_hmac_on(info: ScriptInfo, number: int, *, full_only: bool, bring: bool) -> None:
+    """Print a new secret to sign with, once; again: the one before works until the next time."""
+    given = click.prompt("Secret (base64)", hide_input=True) if bring else None
+    with load(info).app_context(), in_words():
+        secret = partners.turn_hmac_on(number, is_full_only=full_only, secret=given)
+        click.echo(f"partner {number} signs with the secret it has." if bring else f"partner {number} hmac {secret}")
+
+
+@hmac.command("off")
+@click.argument("number", type=int)
+@pass_script_info
+def turn_hmac_off(info: ScriptInfo, number: int) -> None:
+    """Take no signature any more; the secrets for them end."""
+    with load(info).app_context(), in_words():
+        partners.turn_hmac_off(number)
+        click.echo(f"partner {number}: signatures are not taken any more.")
+
+
+def _tell(found: PartnerView) -> None:
+    state = "suspended" if found.is_suspended else "active"
+    lines = {
+        "partner": found.id,
+        "name": found.name,
+        "state": state,
+        "market": found.market,
+        "originator": found.sms_originator,
+        "contract mode": found.contract_mode,
+        "request limit": f"{found.request_limit} a minute",
+    }
+    for what, value in lines.items():
+        click.echo(f"{what}\t{value}")

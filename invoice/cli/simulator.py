@@ -62,6 +62,9 @@ def simulator_environ(base_url: str, unit: SalesUnit = DEMO_UNIT) -> dict[str, s
         "TWILIO_BASE_URL": base_url,
         "TWILIO_ACCOUNT_SID": DEMO_TWILIO.account_sid,
         "TWILIO_AUTH_TOKEN": DEMO_TWILIO.auth_token,
+        # Whoever tries things out has one phone, and asks for the same again and again.
+        "INVOICE_SMS_PER_PRODUCT": "0",
+        "INVOICE_SMS_PER_NUMBER": "0",
     }
 
 

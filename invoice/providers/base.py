@@ -7,10 +7,10 @@ is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, MessageStatus
 
@@ -119,6 +119,8 @@ class AgreementView:
     amount: int | None = None  # of a fixed price, or the suggested ceiling of a variable one
     product_name: str = ""
     description: str = ""
+    currency: str = ""
+    interval: Interval | None = None  # None: none at all, or one that we have no word for
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,10 @@ class PaymentProvider(Protocol):
         """Make sure that the keys are the right ones. Raises ProviderDenied when they are not."""
         ...
 
+    def access_token(self) -> str:
+        """Return a token that opens this account, for a caller who may have it."""
+        ...
+
     def clock_skew(self) -> timedelta:
         """Return how far our clock is ahead of the provider's, as of the newest answer."""
         ...
@@ -220,6 +226,14 @@ class PaymentProvider(Protocol):
 
     def find_agreement(self, agreement_id: str) -> AgreementView | None:
         """Return the agreement, or None when the provider does not know it."""
+        ...
+
+    def show_agreement(self, agreement_id: str) -> dict[str, Any]:
+        """Return the agreement word for word, in the older shape that a contract of ours speaks."""
+        ...
+
+    def show_charges(self, agreement_id: str) -> list[dict[str, Any]]:
+        """Return all charges of an agreement, likewise."""
         ...
 
     def list_agreements(self, status: AgreementStatus, created_after: datetime) -> list[AgreementView]:
@@ -338,8 +352,8 @@ class SmsProvider(Protocol):
         """Send a text. Not idempotent: after ProviderUncertain look it up before sending again."""
         ...
 
-    def find(self, *, to: str, since: datetime, containing: str) -> Receipt | None:
-        """Return the newest text to that number since then which holds `containing`, or None."""
+    def find(self, *, to: str, since: datetime, containing: str, but_not: Sequence[str] = ()) -> Receipt | None:
+        """Return the newest text to that number since then which holds `containing`, or None; not one of `but_not`."""
         ...
 
     def is_genuine(self, url: str, headers: Mapping[str, str], form: Mapping[str, str]) -> bool:

@@ -9,17 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from invoice.clock import stopwatch, utc_now
-from invoice.errors import ProviderDenied, ProviderRefused, ProviderUnavailable, ProviderUncertain
+from invoice.errors import (
+    Exchange,
+    ProviderDenied,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUncertain,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +38,26 @@ READ_S = 6.0
 _NO_ANSWER = (408, 425)  # the request did not come through whole, or too early: no word about what it asks
 _LONG_NUMBER = re.compile(r"\+?\d{8,}", re.ASCII)  # a phone number has eight digits or more, an amount seven at most
 MAX_BODY = 4 * 1024 * 1024  # a full page of 2,000 charges is about 1.5 MiB
+
+_heard: ContextVar[list[Exchange] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def overhearing() -> Iterator[list[Exchange]]:
+    """Collect what calls are answered in the meantime, for who must tell it to the letter. This thread's only."""
+    heard: list[Exchange] = []
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
+
+def hear(exchange: Exchange) -> None:
+    """Tell whoever overhears what a call was answered."""
+    heard = _heard.get()
+    if heard is not None:
+        heard.append(exchange)
 
 
 @dataclass(frozen=True)
@@ -80,7 +110,13 @@ class Pipe:
             self._log(method, path, type(error).__name__, started)
             raise outcome_of(error, self._provider) from error
         self._log(method, path, str(response.status_code), started, context=_context(response.status_code, raw))
-        return _sort(response.status_code, response.headers, raw, self._provider)
+        exchange = Exchange(method, self._base_url + path, response.status_code, _phrase(response), raw)
+        hear(exchange)
+        try:
+            return _sort(response.status_code, response.headers, raw, self._provider)
+        except ProviderError as error:
+            error.exchange = exchange
+            raise
 
     def _log(self, method: str, path: str, outcome: str, started: float, *, context: str = "") -> None:
         duration_s = round(stopwatch() - started, 3)
@@ -95,9 +131,20 @@ class Pipe:
 def outcome_of(error: Exception, provider: str) -> ProviderUnavailable | ProviderUncertain:
     """Return what a failed call means: a connection that was never made did nothing; any other may have."""
     cause = getattr(error.args[0], "reason", None) if error.args else None
+    outcome: ProviderUnavailable | ProviderUncertain
     if isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError | ConnectTimeoutError):
-        return ProviderUnavailable(f"{provider} cannot be reached")
-    return ProviderUncertain(f"{provider} did not answer ({type(error).__name__})")
+        outcome = ProviderUnavailable(f"{provider} cannot be reached")
+        outcome.failure = "connect"
+        return outcome
+    outcome = ProviderUncertain(f"{provider} did not answer ({type(error).__name__})")
+    outcome.failure = "timeout" if isinstance(error, requests.Timeout | ReadTimeoutError) else "broken"
+    return outcome
+
+
+def _phrase(response: requests.Response) -> str:
+    """Return the words behind the status, or the standard ones where the line has none (HTTP/2)."""
+    standard = {status.value: status.phrase for status in HTTPStatus}
+    return response.reason or standard.get(response.status_code, "")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -6,7 +6,7 @@ Source: Twilio Messaging REST API 2010-04-01; statuses as of the Python client 9
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class TwilioClient:
         fields = {"to": to, "from_": originator, "body": body, "status_callback": receipt_url}
         return _calling(lambda: _receipt(create(**fields, validity_period=_VALID_S)))
 
-    def find(self, *, to: str, since: datetime, containing: str) -> Receipt | None:
+    def find(self, *, to: str, since: datetime, containing: str, but_not: Sequence[str] = ()) -> Receipt | None:
         """List what was sent to that number since then, and pick by a piece of the text that is ours alone."""
         messages = self._client.messages
         return _calling(
@@ -91,7 +91,7 @@ class TwilioClient:
                 (
                     _receipt(message)
                     for message in messages.list(to=to, date_sent_after=since, limit=_LIST_SIZE)
-                    if containing in (message.body or "")
+                    if containing in (message.body or "") and message.sid not in but_not
                 ),
                 None,
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from invoice.errors import ProviderRefused, ProviderUncertain
@@ -17,6 +18,7 @@ from invoice.lifecycle import AgreementStatus
 from invoice.phone import to_msisdn
 from invoice.providers import vipps_bodies as bodies
 from invoice.providers import vipps_shapes as shapes
+from invoice.providers import vipps_v2 as v2
 from invoice.providers.base import (
     AgreementPage,
     AgreementView,
@@ -68,6 +70,10 @@ class VippsClient(Webhooks):
         """Fetch a token, or use the one at hand. Raises ProviderDenied when the keys are wrong."""
         self._caller.fetch_token()
 
+    def access_token(self) -> str:
+        """Return the token at hand, or fetch one."""
+        return self._caller.fetch_token()
+
     def clock_skew(self) -> timedelta:
         """Return how far our clock is ahead of Vipps', as of the newest answer."""
         return self._caller.clock_skew()
@@ -100,6 +106,11 @@ class VippsClient(Webhooks):
         """GET an agreement."""
         answer = self._find(_agreement(agreement_id), name="fetch_agreement")
         return None if answer is None else shapes.reading(lambda: shapes.agreement(answer.json))
+
+    def show_agreement(self, agreement_id: str) -> dict[str, Any]:
+        """GET an agreement, in the shape of version 2. Raises ProviderRefused for an unknown one."""
+        answer = self._call("GET", _agreement(agreement_id), name="fetch_agreement")
+        return shapes.reading(lambda: v2.agreement(answer.json))
 
     def list_agreements(self, status: AgreementStatus, created_after: datetime) -> list[AgreementView]:
         """GET the agreements of one status, page after page; Vipps has no list of all."""
@@ -157,15 +168,22 @@ class VippsClient(Webhooks):
 
     def list_charges(self, agreement_id: str) -> list[ChargeView]:
         """GET all charges of an agreement, page after page."""
-        charges: list[ChargeView] = []
-        token = ""
+        return [view for page in self._pages_of_charges(agreement_id) for view in shapes.charges(page, agreement_id)]
+
+    def show_charges(self, agreement_id: str) -> list[dict[str, Any]]:
+        """GET all charges of an agreement, in the shape of version 2."""
+        pages = self._pages_of_charges(agreement_id)
+        return shapes.reading(lambda: [v2.charge(member) for page in pages for member in shapes.listed(page)])
+
+    def _pages_of_charges(self, agreement_id: str) -> list[Any]:
+        pages, token = [], ""
         for _ in range(_MAX_PAGES):
             extra = {"Continuation-Token": token} if token else {}
             answer = self._call("GET", f"{_agreement(agreement_id)}/charges", name="list_charges", extra=extra)
-            charges += shapes.charges(answer.json, agreement_id)
+            pages.append(answer.json)
             token = answer.headers.get("Continuation-Token", "")
             if not token:
-                return charges
+                return pages
         raise ProviderUncertain("Vipps goes on listing charges")
 
     def cancel_charge(self, agreement_id: str, name: str, *, key: str) -> None:

@@ -55,7 +55,7 @@ def draft(wish: Draft) -> str:
         "merchantRedirectUrl": _url("merchantRedirectUrl", wish.redirect_url, limits.REDIRECT_URL),
         "merchantAgreementUrl": _url("merchantAgreementUrl", wish.manage_url, limits.MANAGE_URL),
         "phoneNumber": to_msisdn(wish.phone),
-        "productName": cut(wish.product_name, limits.NAME),
+        "productName": _text("productName", wish.product_name, limits.NAME),
         "productDescription": cut(wish.description, limits.DESCRIPTION),
         "externalId": _external_id(wish.external_id),
     }
@@ -127,7 +127,7 @@ def capture(amount: int) -> str:
 
 def refund(amount: int, reason: str) -> str:
     """Freeze a refund."""
-    return freeze({"amount": amount, "description": cut(reason, limits.DESCRIPTION)})
+    return freeze({"amount": amount, "description": _text("description", reason, limits.DESCRIPTION)})
 
 
 def _charge(charge: NewCharge) -> dict[str, Any]:
@@ -152,7 +152,10 @@ def _pricing(price: object) -> dict[str, Any]:
     if isinstance(price, VariablePrice):
         amount = _amount("pricing.suggestedMaxAmount", price.suggested_max, price.currency)
         return {"type": "VARIABLE", "suggestedMaxAmount": amount, "currency": price.currency}
-    return {"type": "FLEXIBLE", "currency": price.currency}  # type: ignore[attr-defined]
+    currency: str = price.currency  # type: ignore[attr-defined]
+    if currency not in MINIMUM:
+        raise _refusal("pricing.currency", _range_of(currency))
+    return {"type": "FLEXIBLE", "currency": currency}
 
 
 def _period(interval: Interval, count: int = 1) -> dict[str, Any]:
@@ -188,10 +191,22 @@ def _utc(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
+def _text(field: str, text: str, limit: int) -> str:
+    if not text:
+        raise _refusal(field, "must not be empty")
+    return cut(text, limit)
+
+
 def _url(field: str, url: str, limit: int) -> str:
     """Return an address that Vipps takes: https, and for a stand-in on this machine also http."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or not url.isprintable() or " " in url:
+        raise _refusal(field, "must be an address such as https://www.example.com/mine")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
         raise _refusal(field, "must use https")
     if len(url) > limit:
         raise _refusal(field, f"must be at most {limit} characters")

@@ -25,6 +25,7 @@ from invoice.providers.vipps_limits import RATES
 T = TypeVar("T")
 
 _TOKEN_MARGIN = timedelta(seconds=60)
+_TIME_HOLDS = timedelta(seconds=60)  # so long, and so far from ours, Vipps' time is taken as it was told
 # How long nobody calls after a 429 that does not say.
 _PAUSE_S = 10.0
 _SLOW_S = {"create_charge": 30.0}  # two thousand take longer than one
@@ -56,7 +57,8 @@ class Caller:
         self._token = ""
         self._token_until: datetime | None = None
         self._token_lock = threading.Lock()
-        self._skew: timedelta | None = None
+        self._skew = timedelta(0)
+        self._measured_at: datetime | None = None
 
     def call(
         self,
@@ -106,15 +108,21 @@ class Caller:
 
     def _timed(self, answer: Answer) -> Answer:
         """Note how far our clock is from Vipps', which dates every answer to the second."""
-        with suppress(TypeError, ValueError):
-            self._skew = utc_now() - parsedate_to_datetime(answer.headers.get("Date", ""))
+        with suppress(TypeError, ValueError, OverflowError):
+            now = utc_now()
+            self._skew, self._measured_at = now - parsedate_to_datetime(answer.headers.get("Date", "")), now
         return answer
 
     def clock_skew(self) -> timedelta:
-        """Return how far our clock was ahead of Vipps' at the newest answer; ask for a token when there was none."""
-        if self._skew is None:
+        """Return how far our clock is ahead of Vipps': by an answer of the last minute, or else by that of a new token.
+
+        A clock that has jumped since the last answer is noticed, and one that has been put right as well.
+        """
+        age = None if self._measured_at is None else abs(utc_now() - self._measured_at)
+        if age is None or age > _TIME_HOLDS or abs(self._skew) > _TIME_HOLDS:
+            self._drop_token(self._token)
             self.fetch_token()
-        return self._skew or timedelta(0)
+        return self._skew
 
     def _headers(self) -> dict[str, str]:
         return {

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from invoice.errors import ProviderRefused, ProviderUncertain
-from invoice.lifecycle import AgreementStatus, ChargeStatus
+from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval
 from invoice.providers.base import AgreementView, BatchAnswer, ChargeView
 from invoice.providers.http import printable
 
@@ -72,6 +72,8 @@ def agreement(body: Any) -> AgreementView:
         amount=_price(body.get("pricing") or {}),
         product_name=str(body.get("productName") or ""),
         description=str(body.get("productDescription") or ""),
+        currency=str((body.get("pricing") or {}).get("currency") or ""),
+        interval=_interval(body.get("interval") or {}),
     )
 
 
@@ -132,8 +134,14 @@ def listed(value: object) -> list[Any]:
 
 def _price(pricing: dict[str, Any]) -> int | None:
     """Return what stands for the price: the amount of a fixed one, the suggested ceiling of a variable one."""
-    amount = pricing.get("amount", pricing.get("suggestedMaxAmount"))
+    amount = pricing.get("suggestedMaxAmount") if pricing.get("amount") is None else pricing["amount"]
     return None if amount is None else _whole(amount)
+
+
+def _interval(interval: dict[str, Any]) -> Interval | None:
+    """Return an interval that we have a word for: one week, one month or one year."""
+    unit = interval.get("unit")
+    return Interval(unit) if interval.get("count") == 1 and unit in list(Interval) else None
 
 
 def _date(value: object) -> date | None:

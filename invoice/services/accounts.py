@@ -17,7 +17,14 @@ from invoice.clock import utc_now
 from invoice.errors import Conflict, NotFound, ProviderDenied
 from invoice.providers.base import PaymentProvider
 from invoice.store.db import db, reading, transaction
-from invoice.store.models import Partner, ProviderAccount, WebhookRegistration
+from invoice.store.models import (
+    CallbackLogin,
+    EventEndpoint,
+    Partner,
+    PartnerSecret,
+    ProviderAccount,
+    WebhookRegistration,
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,9 @@ def encrypt_anew() -> int:
     secrets: tuple[tuple[type, Sequence[str]], ...] = (
         (ProviderAccount, ("client_secret", "subscription_key")),
         (WebhookRegistration, ("secret",)),
+        (PartnerSecret, ("hmac_secret",)),
+        (EventEndpoint, ("secret", "previous_secret")),
+        (CallbackLogin, ("login",)),
     )
     count = 0
     with transaction():
@@ -115,8 +125,9 @@ def encrypt_anew() -> int:
             rows: Sequence[Any] = db.session.scalars(select(model)).all()
             for row in rows:
                 for name in names:
-                    flag_modified(row, name)
-                    count += 1
+                    if getattr(row, name) is not None:
+                        flag_modified(row, name)
+                        count += 1
     return count
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import update
 
 from invoice.clock import MARKET_ZONES, business_date, utc_now
 from invoice.config import Settings
-from invoice.errors import ProviderRefused, ProviderUnavailable
+from invoice.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import ChargeStatus
 from invoice.names import new_ulid
-from invoice.providers.base import BatchAnswer, NewCharge
-from invoice.schedule import MINIMUM_LEAD_DAYS, due_date, planned_due
+from invoice.providers.base import BatchAnswer, ChargeView, NewCharge, PaymentProvider
+from invoice.schedule import MINIMUM_LEAD_DAYS, coming_dues, planned_due
 from invoice.services import charges
 from invoice.services.accounts import Accounts
 from invoice.services.operations import Act, Claim, Operations, stage
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 CREATE = "CREATE"
 MAX_BATCH = 2000  # Source: Vipps Recurring v3, bulk endpoint.
 _SLICE = 500
+_TAKEN = 409  # the name is in use, or the key stands for another body
+_ANOTHERS = "the name is another charge's"
 # A clock that is this far from Vipps' may have us ask for money on a wrong day: nothing is created then.
 _MAX_SKEW = timedelta(minutes=5)
 
@@ -58,20 +60,25 @@ class Batches:
         with transaction():
             today = business_date(market)
             since = today - timedelta(days=self._settings.invoice_retry_days + 3)
-            members = queries.lock_charges_to_submit(market, today, since, MAX_BATCH)
+            found = queries.lock_charges_to_submit(market, today, since, MAX_BATCH)
+            members = [member for member in found if _is_in_time(*member)]
             if not members:
                 return 0
             # One batch goes out under one account; the others' charges are next.
             account = members[0][1].account
             members = [member for member in members if member[1].account == account]
             # Claimed in the same commit: no batch lies about unclaimed while a cancel changes its members.
-            claim = self._operations.take(self._stage(members))
+            claim = self._operations.take(self.stage(members))
         self._operations.perform(claim)
         return len(members)
 
-    def _stage(self, members: Sequence[Member]) -> Operation:
-        """Freeze a batch and bind its members to it, in the caller's transaction."""
-        request = self._accounts.own.charges_request([_new_charge(*member) for member in members])
+    def stage(self, members: Sequence[Member]) -> Operation:
+        """Freeze a batch and bind its members to it, in the caller's transaction. They are of one account.
+
+        One alone goes by the call for one, which says at once what became of it.
+        """
+        new, own = [_new_charge(*member) for member in members], self._accounts.own
+        request = own.charge_request(new[0]) if len(new) == 1 else own.charges_request(new)
         account = members[0][1].account
         operation = stage(Act(CREATE, len(members), None, f"batch-{new_ulid()}", account=account, request=request))
         ids = [charge.id for charge, _, _ in members]
@@ -92,6 +99,8 @@ class Batches:
         skew = payments.clock_skew()
         if abs(skew) > _MAX_SKEW:
             raise ProviderUnavailable(f"our clock is {skew} from Vipps'")
+        if claim.subject_id == 1:
+            return _create_one(payments, claim)
         return payments.create_charges(claim.request, key=claim.key)
 
     def settle(self, claim: Claim, result: BatchAnswer | _Unsent | None) -> None:
@@ -119,29 +128,79 @@ class Batches:
 
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
         """The whole batch was turned down, which says nothing of any one charge: halves are sent, down to the one."""
+        queries.lock_subscriptions_of(claim.id)
         members = queries.members_of(claim.id)
         if len(members) == 1:
-            charge = members[0][0]
+            charge, _, subscription = members[0]
+            if charge.is_extra and _is_definite(claim, refusal):
+                charges.turn_down(subscription, charge, refusal.message)
+                return
             charge.failure_reason, charge.check_at = refusal.message[:200], utc_now()
             return
         logger.error("A batch of %s charges was refused: %s", len(members), refusal.message)
+        members = [member for member in members if _is_in_time(*member)]
+        for charge, _, _ in members:
+            charge.sends -= 1  # for another's fault: that says nothing of this one
         middle = len(members) // 2
         for half in (members[:middle], members[middle:]):
             if half:
-                self._stage(half)
+                self.stage(half)
 
 
-def _new_charge(charge: Charge, agreement: Agreement, subscription: Subscription) -> NewCharge:
-    """Describe a charge; one whose date has come too near moves to the earliest that may be."""
+def _create_one(payments: PaymentProvider, claim: Claim) -> BatchAnswer:
+    """Create one charge. A name that is taken is as good as created when it is by this very charge."""
+    with reading():
+        found = queries.only_member(claim.id)
+        if found is None:
+            raise ProviderUncertain("the charge has just been seen")
+        charge, agreement = found
+        name, agreement_id = charge.name, str(agreement.provider_agreement_id)
+        wanted = (agreement_id, charge.amount, charge.currency)
+    try:
+        payments.create_charge(agreement_id, claim.request, key=claim.key)
+    except ProviderRefused as refusal:
+        if refusal.status != _TAKEN:
+            raise
+        there = _look(payments, agreement_id, name)
+        if there is None:  # it shows late, or stands under another agreement
+            raise
+        if (there.agreement_id, there.amount, there.currency) != wanted:
+            refusal.problem = _ANOTHERS
+            raise
+    return BatchAnswer(frozenset({name}), {})
+
+
+def _look(payments: PaymentProvider, agreement_id: str, name: str) -> ChargeView | None:
+    try:
+        return payments.find_charge(agreement_id, name)
+    except ProviderError as error:
+        raise ProviderUncertain(error.message) from error
+
+
+def _is_definite(claim: Claim, refusal: ProviderRefused) -> bool:
+    """Tell whether a refused charge is surely not at Vipps, neither by this try nor by one before it."""
+    return not claim.in_doubt and (refusal.status != _TAKEN or refusal.problem == _ANOTHERS)
+
+
+def _is_in_time(charge: Charge, _: Agreement, subscription: Subscription) -> bool:
+    """Move a date that has come too near to the earliest that may be; take out what would then be due after the end."""
     today = business_date(queries.market_of(subscription.partner_id))
     if charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS):
         charge.due_on = planned_due(charge.due_on, today, _other_dues(charge, subscription))
+    if subscription.stop_on is None or charge.due_on < subscription.stop_on:
+        return True
+    charge.status, charge.operation_id, charge.cancel_requested_at = ChargeStatus.VOID, None, utc_now()
+    charge.check_at = utc_now() if charge.sends else None
+    return False
+
+
+def _new_charge(charge: Charge, agreement: Agreement, subscription: Subscription) -> NewCharge:
     return NewCharge(
         agreement_id=str(agreement.provider_agreement_id),
         name=charge.name,
         amount=charge.amount,
         currency=charge.currency,
-        description=subscription.name,
+        description=charge.description or subscription.name,
         due_on=charge.due_on,
         retry_days=charge.retry_days,
         is_reserved=charge.is_reserved,
@@ -149,10 +208,16 @@ def _new_charge(charge: Charge, agreement: Agreement, subscription: Subscription
 
 
 def _other_dues(charge: Charge, subscription: Subscription) -> list[date]:
-    """Return what a late charge must keep its distance from: all other due dates, and the one that comes next."""
+    """Return what a late charge must keep its distance from: all other due dates, and those that come next.
+
+    An extra one keeps none: its partner chose the day.
+    """
+    if charge.is_extra:
+        return []
     dues = list(queries.due_dates(subscription.id, except_for=charge.id))
     if subscription.anchor_on is not None:
-        dues.append(due_date(subscription.anchor_on, subscription.interval, subscription.next_period))
+        today = business_date(queries.market_of(subscription.partner_id))
+        dues += coming_dues(subscription.anchor_on, subscription.interval, subscription.next_period, today)
     return dues
 
 

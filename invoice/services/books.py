@@ -46,6 +46,7 @@ def enter_initial(subscription: Subscription, agreement: Agreement, *, signed_on
     charge = Charge(
         subscription_id=subscription.id,
         agreement_id=agreement.id,
+        account=agreement.account,
         period=0,
         attempt=agreement.attempt,
         name=agreement.initial_name,
@@ -122,6 +123,8 @@ def _quarantine(subscription: Subscription, charge: Charge) -> None:
         return
     logger.error("Charge %s at the provider is not the one that we named so.", charge.name)
     charge.failure_reason = _QUARANTINED
+    if charge.status == ChargeStatus.SUBMITTING:
+        charge.status = ChargeStatus.REFUSED  # it holds its period, and nobody up
     outbox.record(subscription, "charge.quarantined", charge=charge.name)
 
 
@@ -129,7 +132,8 @@ def _tell(subscription: Subscription, charge: Charge) -> None:
     event_type = EVENT_OF.get(charge.status)
     if event_type is None:
         return
-    facts = {"charge": charge.name, "period": charge.period, "amount": charge.amount, "currency": charge.currency}
+    period = None if charge.is_extra else charge.period
+    facts = {"charge": charge.name, "period": period, "amount": charge.amount, "currency": charge.currency}
     if charge.failure_reason:
         facts["reason"] = charge.failure_reason
     outbox.record(subscription, event_type, **facts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from invoice.clock import utc_now
-from invoice.errors import Conflict, ProviderRefused, ProviderUncertain
+from invoice.errors import Conflict, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChargeStatus
 from invoice.names import idempotency_key
-from invoice.providers.base import ChargeView
+from invoice.providers.base import ChargeView, PaymentProvider
 from invoice.services import books, outbox
 from invoice.services.accounts import Accounts
 from invoice.services.operations import Act, Claim, Operations, stage
@@ -29,14 +29,26 @@ def request_cancel(subscription: Subscription, charge: Charge) -> None:
     if charge.cancel_requested_at is not None:
         return
     if charge.status == ChargeStatus.PLANNED:
-        charge.status, charge.check_at = ChargeStatus.VOID, None
+        # One that was sent before may still turn up at Vipps: it is looked for.
+        charge.status, charge.check_at = ChargeStatus.VOID, utc_now() if charge.sends else None
     elif charge.status in _AT_PROVIDER:
-        account = db.session.get_one(Agreement, charge.agreement_id).account
-        name = f"{charge.name}-x{queries.times_staged(charge.id, CANCEL)}"
-        stage(Act(CANCEL, charge.id, subscription.id, name, account=account))
+        _stage(subscription, charge)
     else:
         raise Conflict(f"Charge {charge.name} cannot be cancelled: it is {charge.status}.")
     charge.cancel_requested_at = utc_now()
+
+
+def request_anew(subscription: Subscription, charge: Charge) -> None:
+    """Call off what was taken out of the books and turns up at Vipps all the same. The caller holds the lock."""
+    is_unwanted = charge.cancel_requested_at is not None and charge.status in _CANCELLABLE
+    if is_unwanted and not queries.is_open_for(charge.id, CANCEL):
+        _stage(subscription, charge)
+
+
+def _stage(subscription: Subscription, charge: Charge) -> None:
+    account = db.session.get_one(Agreement, charge.agreement_id).account
+    name = f"{charge.name}-x{queries.times_staged(charge.id, CANCEL)}"
+    stage(Act(CANCEL, charge.id, subscription.id, name, account=account))
 
 
 class Cancels:
@@ -54,27 +66,29 @@ class Cancels:
         with transaction():
             charge = db.session.get_one(Charge, charge_id)
             subscription = queries.lock_subscription(charge.subscription_id)
-            request_cancel(subscription, db.session.get_one(Charge, charge_id, with_for_update=True))
+            # Its batch may have taken it away since it was read, without the subscription's lock.
+            db.session.refresh(charge, with_for_update=True)
+            request_cancel(subscription, charge)
 
     def call(self, claim: Claim) -> ChargeView | None:
-        """Call it off unless it has come to an end. None: it never came to Vipps.
+        """Call it off unless it has come to an end. None: it never came to Vipps, or is to be taken after all.
 
-        Raises ProviderUncertain until Vipps shows it called off, ProviderRefused when it came to another end.
+        Raises ProviderUncertain until Vipps shows an end.
         """
         with reading():
             charge = db.session.get_one(Charge, claim.subject_id)
             agreement = db.session.get_one(Agreement, charge.agreement_id)
-            name, agreement_id, status = charge.name, str(agreement.provider_agreement_id), charge.status
-        if status == ChargeStatus.VOID:
-            return None
+            name, agreement_id = charge.name, str(agreement.provider_agreement_id)
+            is_wanted = charge.cancel_requested_at is None  # its subscription is kept
+            if is_wanted or charge.status == ChargeStatus.VOID:
+                return None
         payments = self._accounts.of(str(claim.account))
-        view = payments.find_charge(agreement_id, name)
-        if view is None or view.status in _CANCELLABLE:
-            if view is not None:
-                self._ask(claim, agreement_id, name)
-                view = payments.find_charge(agreement_id, name)
-            if view is None or view.status in _CANCELLABLE:
-                raise ProviderUncertain("Vipps has not called the charge off yet")
+        view = _look(payments, agreement_id, name)
+        if view is not None and view.status in _CANCELLABLE:
+            self._ask(claim, agreement_id, name)
+            view = _look(payments, agreement_id, name)
+        if view is None or view.status is None or view.status in _CANCELLABLE:
+            raise ProviderUncertain("Vipps has not called the charge off yet")
         return view
 
     def _ask(self, claim: Claim, agreement_id: str, name: str) -> None:
@@ -93,11 +107,20 @@ class Cancels:
             return
         subscription = db.session.get_one(Subscription, charge.subscription_id)
         books.adopt(subscription, charge, result)
+        charge.check_at = utc_now()  # a bell that rang meanwhile is not lost
         if result.captured == result.amount:
             outbox.record(subscription, "charge.cancel_failed", charge=charge.name)
 
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
-        """Never comes here but for a name that Vipps cannot have: such a charge is looked at."""
+        """Never comes here: `call` turns a refusal into another look. Such a charge is looked at."""
         charge = db.session.get_one(Charge, claim.subject_id)
         charge.check_at = utc_now()
         logger.error("Charge %s cannot be called off: %s", charge.name, refusal.message)
+
+
+def _look(payments: PaymentProvider, agreement_id: str, name: str) -> ChargeView | None:
+    """Return how the charge stands. A look that is refused says nothing of the charge: it is called off later."""
+    try:
+        return payments.find_charge(agreement_id, name)
+    except ProviderError as error:
+        raise ProviderUncertain(error.message) from error

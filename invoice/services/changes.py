@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from invoice.clock import utc_now
-from invoice.errors import Conflict, Invalid, ProviderRefused, ProviderUncertain
+from invoice.errors import Conflict, Invalid, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChangeStatus, SubscriptionStatus
 from invoice.money import MAXIMUM, MINIMUM
 from invoice.providers.base import FixedPrice, Terms
@@ -50,8 +50,10 @@ class Changes:
         """Ask for a change and return when it goes to the app: now, or after the notice that a large rise needs.
 
         One that was asked for before and has not gone out yet is replaced.
-        Raises Invalid for a wrong amount, Conflict when nothing can be changed now.
+        Raises Invalid for a wrong amount or no change at all, Conflict when nothing can be changed now.
         """
+        if terms == NewTerms():
+            raise Invalid(message="There is nothing to change.")
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
             if subscription.status != SubscriptionStatus.ACTIVE:
@@ -107,10 +109,17 @@ class Changes:
                 return False
             agreement_id = str(agreement.provider_agreement_id)
         payments = self._accounts.of(str(claim.account))
-        payments.update_agreement(agreement_id, claim.request, key=claim.key)
-        view = payments.find_agreement(agreement_id)
+        refused = None
+        try:
+            payments.update_agreement(agreement_id, claim.request, key=claim.key)
+        except ProviderRefused as refusal:
+            refused = refusal  # an earlier try may have done it: what the app shows is what counts
+        try:
+            view = payments.find_agreement(agreement_id)
+        except ProviderError as error:
+            raise ProviderUncertain(error.message) from error
         if view is None or not payments.shows(view, claim.request):
-            raise ProviderUncertain("the change was accepted and does not show yet")
+            raise refused or ProviderUncertain("the change was accepted and does not show yet")
         return True
 
     def settle(self, claim: Claim, result: bool) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from invoice.clock import business_date, utc_now
 from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.schedule import MINIMUM_LEAD_DAYS
-from invoice.services import books, outbox
+from invoice.services import books, cancels, outbox
 from invoice.services.accounts import Accounts
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
@@ -47,7 +47,10 @@ class Charges:
             charge = db.session.get_one(Charge, charge_id, with_for_update=True)
             was_rung = charge.check_at != seen
             if view is not None:
+                was_out = charge.status == ChargeStatus.VOID
                 books.adopt(subscription, charge, view)
+                if was_out:
+                    cancels.request_anew(subscription, charge)
             elif charge.status in (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED):
                 _missing(subscription, charge)
             else:
@@ -76,7 +79,7 @@ def _missing(subscription: Subscription, charge: Charge) -> None:
 def _last_looks(subscription: Subscription, charge: Charge) -> datetime | None:
     """Return when to look again at one that we gave up or set aside: daily, while Vipps might still take it."""
     today = business_date(queries.market_of(subscription.partner_id))
-    may_come = charge.period > 0 and today <= charge.due_on + timedelta(days=charge.retry_days + 3)
+    may_come = charge.period != 0 and today <= charge.due_on + timedelta(days=charge.retry_days + 3)
     return utc_now() + _GIVEN_UP_LOOK if may_come else None
 
 
@@ -113,6 +116,14 @@ def _set_aside(subscription: Subscription, charge: Charge) -> None:
     # The likeliest reason is an agreement that has ended without our knowing.
     db.session.get_one(Agreement, charge.agreement_id).check_at = utc_now()
     logger.error("Charge %s was refused: %s", charge.name, charge.failure_reason)
+    outbox.record(subscription, "charge.refused", charge=charge.name, reason=charge.failure_reason)
+
+
+def turn_down(subscription: Subscription, charge: Charge, reason: str) -> None:
+    """Vipps' no to an extra charge is final: its partner is told, and may ask for it again under the same name."""
+    charge.status, charge.failure_reason = ChargeStatus.REFUSED, reason[:200]
+    charge.operation_id = charge.check_at = None
+    db.session.get_one(Agreement, charge.agreement_id).check_at = utc_now()  # it may have ended without our knowing
     outbox.record(subscription, "charge.refused", charge=charge.name, reason=charge.failure_reason)
 
 

@@ -94,7 +94,7 @@ class Consents:
                 raise NotFound
             found_id = found.id
             subscription = queries.lock_subscription(found_id)
-            reason = closed_because(subscription, utc_now())
+            reason = _closed(subscription)
             if reason:
                 return Opened(notice=reason)
             agreement = queries.latest_agreement(subscription.id)
@@ -104,7 +104,7 @@ class Consents:
             if is_old and _is_on_its_way(agreement, utc_now()):
                 return Opened(notice="try_again")
             if not is_old and not agreement.is_handed_out:
-                agreement.is_handed_out = True
+                _hand_out(subscription, agreement)
                 return Opened(url=agreement.confirmation_url)
             may_live = agreement.status == AgreementStatus.PENDING
         return (self._reopen(seen) if may_live else None) or self._draft_anew(subscription_id=found_id, seen=seen)
@@ -126,7 +126,7 @@ class Consents:
         """Draft the next attempt, unless another press has begun one since this one saw `seen`."""
         with transaction():
             subscription = queries.lock_subscription(subscription_id)
-            reason = closed_because(subscription, utc_now())
+            reason = _closed(subscription)
             if reason:
                 return Opened(notice=reason)
             latest = queries.latest_agreement(subscription_id)
@@ -135,7 +135,7 @@ class Consents:
                     Opened(url=latest.confirmation_url) if is_fresh(latest, utc_now()) else Opened(notice="try_again")
                 )
             claim = self._drafts.begin(subscription)
-            db.session.get_one(Agreement, claim.subject_id).is_handed_out = True
+            _hand_out(subscription, db.session.get_one(Agreement, claim.subject_id))
         self._operations.perform(claim)
         with reading():
             agreement = db.session.get_one(Agreement, claim.subject_id)
@@ -194,7 +194,9 @@ class Consents:
         if view is None and agreement.status != AgreementStatus.ACTIVE and now - agreement.created_at > _FORGOTTEN:
             # Ten minutes are a draft's life: one that Vipps does not know a day later is over.
             view = AgreementView("", None, AgreementStatus.EXPIRED, None)
-        if view is None or view.status is None or view.external_id not in (None, subscription.ulid):
+        # One that was signed elsewhere is called something else there.
+        names = {None, subscription.ulid} if subscription.is_scheduled else {view.external_id if view else None}
+        if view is None or view.status is None or view.external_id not in names:
             logger.error("Agreement %s is not at Vipps as we know it.", agreement.id)
             # A new one may not show at once; one that never does is looked at now and then.
             agreement.check_at = min(next_consent_look(agreement.created_at, now), now + _STRANGE_LOOK)
@@ -258,6 +260,20 @@ class Consents:
             agreement = next_attempt(subscription, AgreementStatus.LOST, account)
             agreement.provider_agreement_id, agreement.check_at = provider_agreement_id, utc_now()
             return True
+
+
+def _closed(subscription: Subscription) -> str:
+    """Return why nobody is led to Vipps now: what a link says, and that the partner is suspended."""
+    partner = db.session.get_one(Partner, subscription.partner_id)
+    return closed_because(subscription, utc_now()) or ("refused" if partner.suspended_at else "")
+
+
+def _hand_out(subscription: Subscription, agreement: Agreement) -> None:
+    """Lead the person to this attempt for the first time, and say so: the original tells it as "Accessed"."""
+    agreement.is_handed_out = True
+    charge = agreement.initial_name if agreement.initial_amount else None
+    facts = {"attempt": agreement.attempt, "charge": charge, "amount": agreement.initial_amount}
+    outbox.record(subscription, "consent.opened", **facts)
 
 
 def _next_look(agreement: Agreement, now: datetime) -> datetime | None:

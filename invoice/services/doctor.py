@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from invoice.clock import utc_now
 from invoice.config import Settings
-from invoice.errors import ProviderError
+from invoice.errors import ProviderError, ProviderUnavailable
 from invoice.lifecycle import AgreementStatus
 from invoice.providers.base import PaymentProvider
 from invoice.providers.http import Pipe
@@ -66,6 +66,8 @@ def _asked(question: str, ask: Callable[[], Finding]) -> Finding:
     """Return the answer; a provider that says no, or nothing, is one as well."""
     try:
         return ask()
+    except ProviderUnavailable as error:
+        return Finding(question, "weak", f"not now: {error.message}")
     except ProviderError as error:
         return Finding(question, "bad", error.message)
 

@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from sqlalchemy import select
+
 from invoice.clock import MARKET_ZONES, business_date, utc_now
 from invoice.errors import Conflict
-from invoice.lifecycle import ChargeStatus, SubscriptionStatus
+from invoice.lifecycle import CHARGE_OPEN, ChargeStatus, SubscriptionStatus
 from invoice.names import charge_name
 from invoice.schedule import interval_around
 from invoice.services import cancels, outbox, stops
 from invoice.store import queries
-from invoice.store.db import reading, transaction
-from invoice.store.models import Charge, Subscription
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Charge, Event, Subscription
+
+ENDING = "subscription.ending"
 
 
 def end_with_period(subscription_id: int) -> date:
@@ -34,9 +38,10 @@ def end_with_period(subscription_id: int) -> date:
             return subscription.stop_on
         today = business_date(queries.market_of(subscription.partner_id))
         _, subscription.stop_on = interval_around(subscription.anchor_on, subscription.interval, today)
+        # Told first: what is called off from this instant on is called off for it, and comes back with `keep`.
+        outbox.record(subscription, ENDING, on=subscription.stop_on.isoformat())
         for charge in queries.lock_charges_due_from(subscription.id, subscription.stop_on):
             cancels.request_cancel(subscription, charge)
-        outbox.record(subscription, "subscription.ending", on=subscription.stop_on.isoformat())
         return subscription.stop_on
 
 
@@ -51,21 +56,45 @@ def keep(subscription_id: int) -> None:
         stop_on = subscription.stop_on
         if subscription.status != SubscriptionStatus.ACTIVE or stop_on is None or today >= stop_on:
             raise Conflict("There is no end that could be taken back.")
-        called_off = queries.charges_called_off(subscription.id, stop_on)
-        if any(charge.status not in (ChargeStatus.VOID, ChargeStatus.CANCELLED) for charge in called_off):
+        called_off = _called_off_for(subscription, stop_on)
+        if any(charge.status in CHARGE_OPEN for charge in called_off):
             raise Conflict("A payment is just being called off; ask again in a minute.")
-        subscription.stop_on, subscription.next_plan_on = None, today
+        subscription.stop_on = None
+        # Only where planning had come to the end it goes on at once.
+        subscription.next_plan_on = subscription.next_plan_on or today
         queries.insert_ignoring(Charge, [row for charge in called_off if (row := _revive(subscription, charge))])
         outbox.record(subscription, "subscription.kept")
+
+
+def _called_off_for(subscription: Subscription, stop_on: date) -> list[Charge]:
+    """Return the periods that were called off for this end; what was called off before for its own sake stays so."""
+    mine = (Event.subscription_id == subscription.id, Event.type == ENDING)
+    asked_at = db.session.scalars(select(Event.occurred_at).where(*mine).order_by(Event.seq.desc()).limit(1)).one()
+    called_off = queries.charges_called_off(subscription.id, stop_on)
+    return [c for c in called_off if c.cancel_requested_at is not None and c.cancel_requested_at >= asked_at]
 
 
 def _revive(subscription: Subscription, charge: Charge) -> dict[str, Any] | None:
     """Put a period back into the books: under its old name if Vipps never had it, else as the next attempt."""
     charge.cancel_requested_at = None
     if charge.status == ChargeStatus.VOID:
-        charge.status, charge.amount = ChargeStatus.PLANNED, subscription.amount
+        charge.status = ChargeStatus.PLANNED
+        if not charge.sends:  # what has left the house keeps its price: it may turn up at Vipps
+            charge.amount = subscription.amount
         return None
-    kept = ("subscription_id", "agreement_id", "period", "currency", "due_on", "submit_on", "retry_days", "is_reserved")
+    if charge.status != ChargeStatus.CANCELLED:
+        return None  # taken all the same, or failed: the period has had its payment
+    kept = (
+        "subscription_id",
+        "agreement_id",
+        "account",
+        "period",
+        "currency",
+        "due_on",
+        "submit_on",
+        "retry_days",
+        "is_reserved",
+    )
     return {
         **{name: getattr(charge, name) for name in kept},
         "attempt": charge.attempt + 1,

@@ -14,8 +14,8 @@ from datetime import timedelta
 from sqlalchemy import select, update
 
 from invoice.clock import MARKET_ZONES, business_date, stopwatch, utc_now
-from invoice.errors import ProviderError, ProviderUncertain
-from invoice.services import captures, endings
+from invoice.errors import ProviderDenied, ProviderError, ProviderUncertain
+from invoice.services import captures, credentials, endings, feed, idempotency
 from invoice.services.accounts import Accounts
 from invoice.services.batches import Batches
 from invoice.services.cancels import Cancels
@@ -23,7 +23,10 @@ from invoice.services.captures import Captures
 from invoice.services.changes import Changes
 from invoice.services.charges import Charges
 from invoice.services.consents import Consents
+from invoice.services.deliveries import Deliveries
+from invoice.services.direct import Direct
 from invoice.services.doctor import Doctor
+from invoice.services.endpoints import Endpoints
 from invoice.services.inbox import Inbox
 from invoice.services.limits import SharedRates
 from invoice.services.operations import Operations
@@ -78,12 +81,16 @@ class Services:
     sweep: Sweep
     rates: SharedRates
     doctor: Doctor
+    deliveries: Deliveries
+    endpoints: Endpoints
+    direct: Direct
 
 
 class Jobs:
     """Runs the table."""
 
     def __init__(self, services: Services) -> None:
+        self._deliveries = services.deliveries
         self.table: tuple[Job, ...] = (
             Job("operations", lambda: _perform_due(services.operations)),
             Job("inbox", lambda: _each("inbox", services.inbox.claim_unread(), services.inbox.place)),
@@ -94,12 +101,16 @@ class Jobs:
             Job("expire", lambda: _each("expire", services.subscriptions.to_expire(), services.subscriptions.expire)),
             Job("endings", lambda: _each("endings", endings.over(), endings.end)),
             Job("reservations", lambda: _each("reservations", captures.due_warnings(), captures.warn)),
+            Job("feed", feed.place),
+            Job("deliveries", services.deliveries.deliver),
             # Without any webhook, what was accepted is active here within a quarter of an hour.
             Job("sweep", services.sweep.sweep, every=timedelta(minutes=15)),
             Job("roll", services.sweep.call_the_roll, every=timedelta(hours=1)),
             # Vipps deletes a registration that has been dead for two weeks; a lost one is noticed within the day.
             Job("webhooks", services.webhooks.ensure, every=timedelta(days=1)),
+            Job("nonces", credentials.forget_nonces, every=timedelta(hours=1)),
             Job("rates", services.rates.forget_old, every=timedelta(days=1)),
+            Job("idempotency", idempotency.forget_old, every=timedelta(hours=1)),
         )
 
     def run_pending(self) -> int:
@@ -109,7 +120,10 @@ class Jobs:
         """
         with reading():
             is_due = queries.is_anything_due(utc_now(), max(map(business_date, MARKET_ZONES)))
-        return sum(self._run(job) for job in self.table if is_due or job.every is not None)
+        is_due = is_due or self._deliveries.is_busy
+        done = sum(self._run(job) for job in self.table if is_due or job.every is not None)
+        # The pause of a quiet round is spent on partners that are about to answer.
+        return done or self._deliveries.linger()
 
     def _run(self, job: Job) -> int:
         if job.every is not None and not _take(job):
@@ -183,7 +197,8 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
             run(row_id)
             done += 1
         except ProviderError as error:
-            failures += 1
+            # Keys that are refused are one account's own trouble.
+            failures += not isinstance(error, ProviderDenied)
             logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
             logger.exception("%s: row %s fails.", name, row_id)

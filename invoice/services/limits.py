@@ -34,15 +34,17 @@ class SharedRates:
             row = _row(bucket, now)
             used_until = min(max(row.used_until, now), now + _LONGEST)
             wait = max(used_until + each - now - each * at_once, _held(row, now))
-            if wait > timedelta(0):
-                raise ProviderUnavailable("our share of calls is used up", retry_after_s=wait / timedelta(seconds=1))
-            row.used_until = used_until + each
+            # Written also when it is refused: what a wrong clock wrote is mended then.
+            row.used_until = used_until + each if wait <= timedelta(0) else used_until
+        if wait > timedelta(0):
+            raise ProviderUnavailable("our share of calls is used up", retry_after_s=wait / timedelta(seconds=1))
 
     def hold(self, bucket: str, seconds: float) -> None:
         """Let nobody call before so many seconds have passed."""
         now = utc_now()
         with transaction():
-            _row(bucket, now).held_until = now + min(timedelta(seconds=seconds), _LONGEST)
+            row = _row(bucket, now)
+            row.held_until = now + max(min(timedelta(seconds=seconds), _LONGEST), _held(row, now))
 
     def forget_old(self) -> int:
         """Drop the buckets that have long been empty; return how many there were."""

@@ -8,59 +8,33 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
-from invoice.phone import segments, to_gsm
+from invoice.phone import segments
 from invoice.providers.base import Receipt, SmsProvider
 from invoice.services import outbox
 from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Message, Subscription
-from invoice.store.queries import lock_subscription
+from invoice.store.queries import lock_subscription, other_texts_at_provider, times_staged
 
 logger = logging.getLogger(__name__)
 
 SEND = "SEND"
-MAX_CHARACTERS = 1600  # Source: Twilio Messaging API, error 21617.
 # A text whose send was lost shows in Twilio's list after a while; only then is it sent again, and only once.
 _EVIDENCE_AFTER = timedelta(minutes=10)
 _MAX_SENDS = 2
-_LINK = re.compile(r"\{\{\s*(?:url|paymentSelectionPageUrl)\s*\}\}", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Invitation:
-    """What an invitation tells."""
-
-    merchant: str
-    product: str
-    amount: int
-    currency: str
-    interval: str
-    market: str
-    link: str
-
-
-# Writes the invitation of a partner that sent no text of its own.
-InviteText = Callable[[Invitation], str]
-
-
-def compose(text: str, link: str) -> str:
-    """Return a text with the link where its placeholder stands, or at the end. The link is never cut."""
-    body = _LINK.sub(lambda _: link, text)
-    return to_gsm(body if link in body else f"{body.rstrip()} {link}".lstrip())
 
 
 def enter(subscription: Subscription, body: str, originator: str) -> Message:
     """Write an invitation down in the caller's transaction; `release` or `withdraw` decides about it."""
     message = Message(
         subscription_id=subscription.id,
+        partner_id=subscription.partner_id,
         recipient=subscription.msisdn,
         originator=originator,
         body=body,
@@ -69,12 +43,15 @@ def enter(subscription: Subscription, body: str, originator: str) -> Message:
         created_at=utc_now(),
     )
     db.session.add(message)
+    db.session.flush()
     return message
 
 
 def release(subscription: Subscription, public_url: str) -> None:
-    """Have the invitation sent. The caller holds the lock."""
+    """Have what was written down sent. The caller holds the lock."""
     for message in _queued(subscription):
+        if times_staged(message.id, SEND):
+            continue
         request = json.dumps(
             {
                 "to": message.recipient,
@@ -113,9 +90,10 @@ class Messages:
             message = db.session.get_one(Message, claim.subject_id)
             is_wanted = subscription.status == SubscriptionStatus.PENDING and message.status == MessageStatus.QUEUED
             token = subscription.link_token
+            others = other_texts_at_provider(message.id, subscription.id)
         text = json.loads(claim.request)
         if claim.in_doubt:
-            found = self._find(text["to"], claim, token)
+            found = self._find(text["to"], claim, token, others)
             if found is not None:
                 return found
         if not is_wanted:
@@ -124,10 +102,11 @@ class Messages:
             self._wait_for_evidence(claim)
         return self._sms.send(**text)
 
-    def _find(self, number: str, claim: Claim, token: str) -> Receipt | None:
-        """Look the text up. A look that fails says nothing of the text: it leaves it in doubt."""
+    def _find(self, number: str, claim: Claim, token: str, others: Sequence[str]) -> Receipt | None:
+        """Look the text up, by a link that other texts hold too. A look that fails leaves it in doubt."""
+        since = claim.first_sent_at - timedelta(days=1)
         try:
-            return self._sms.find(to=number, since=claim.first_sent_at - timedelta(days=1), containing=token)
+            return self._sms.find(to=number, since=since, containing=token, but_not=others)
         except ProviderError as error:
             raise ProviderUncertain(error.message) from error
 

@@ -134,19 +134,24 @@ class Operations:
         db.session.flush()
         return _claim_of(operation)
 
-    def perform(self, claim: Claim) -> None:
-        """Call and settle, or have it tried again; a claim that came too late is left to the next."""
+    def perform(self, claim: Claim) -> ProviderError | None:
+        """Call and settle, or have it tried again; a claim that came too late is left to the next.
+
+        Returns what the provider had against it, for a caller who tells its own.
+        """
         if utc_now() >= claim.lease_until:
-            return
+            return ProviderUnavailable("it came too late and is tried again")
         handler = self._handlers[claim.kind]
         try:
             result = handler.call(claim)
         except ProviderRefused as refusal:
             self._settle(claim, OperationStatus.REFUSED, refusal)
+            return refusal
         except ProviderError as error:
             self.put_back(claim, error)
-        else:
-            self._settle(claim, OperationStatus.DONE, result)
+            return error
+        self._settle(claim, OperationStatus.DONE, result)
+        return None
 
     def _settle(self, claim: Claim, status: OperationStatus, outcome: Any) -> None:
         handler = self._handlers[claim.kind]

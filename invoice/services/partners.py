@@ -1,21 +1,31 @@
-"""Who may ask: add, rotate, authenticate."""
+"""Partners and their secrets: who may ask, for what, how often. Whether a request is theirs says `credentials`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row
 
+from invoice import signatures
 from invoice.clock import MARKET_ZONES, utc_now
-from invoice.errors import Conflict, Invalid, NotFound, Unauthenticated
+from invoice.errors import Conflict, Invalid, NotFound
+from invoice.lifecycle import ContractMode, SecretKind
 from invoice.names import new_secret
+from invoice.phone import is_originator
+from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Partner, PartnerSecret
-from invoice.store.queries import living_secrets, partner_by_secret
 
 MAX_ID = 2**31 - 1
+MAX_ALIVE = 2  # of each kind: the old one and the new one, while a partner changes over
+DEFAULT_REQUEST_LIMIT = 600
+MAX_REQUEST_LIMIT = 1_000_000
+
+_HMAC_KINDS = (SecretKind.HMAC, SecretKind.HMAC_FULL)
 
 
 @dataclass(frozen=True)
@@ -26,61 +36,168 @@ class PartnerView:
     name: str
     market: str
     sms_originator: str
+    contract_mode: ContractMode = ContractMode.FIXED
+    request_limit: int = DEFAULT_REQUEST_LIMIT  # a minute
+    is_suspended: bool = False
+    may_see_token: bool = False  # by the key that this request came with: the provider's access token
 
 
-def authenticate(partner_id: str, secret: str) -> PartnerView:
-    """Return the partner that these credentials belong to.
+@dataclass(frozen=True)
+class SecretView:
+    """A living secret, without what is secret about it."""
 
-    Raises Unauthenticated, in the same words, for an unknown partner, a wrong secret and a suspended partner.
-    A secret has 256 random bits, so its SHA-256 is looked up: nothing slower protects it better.
-    """
-    number = int(partner_id) if partner_id.isascii() and partner_id.isdigit() and len(partner_id) <= 10 else 0
-    digest = _digest(secret)
-    with reading():
-        partner = partner_by_secret(min(number, MAX_ID), digest)
-        if partner is None or partner.suspended_at is not None:
-            raise Unauthenticated
-        return _view(partner)
+    id: int
+    kind: SecretKind
+    may_see_token: bool
+    created_at: datetime
 
 
-def add(partner_id: int, name: str, *, market: str = "NO", sms_originator: str, secret: str | None = None) -> str:
+@dataclass(frozen=True)
+class Terms:
+    """What can be set for a partner; None leaves it as it is."""
+
+    name: str | None = None
+    market: str | None = None
+    sms_originator: str | None = None
+    contract_mode: str | None = None
+    request_limit: int | None = None
+
+
+def add(  # noqa: PLR0913 - the terms of a partner, each by its name
+    partner_id: int,
+    name: str,
+    *,
+    sms_originator: str,
+    market: str = "NO",
+    contract_mode: str = ContractMode.FIXED,
+    request_limit: int = DEFAULT_REQUEST_LIMIT,
+    secret: str | None = None,
+) -> str:
     """Add a partner and return its first secret, which is shown only now.
 
-    Raises Invalid for a wrong number or market, Conflict when the number is taken.
+    Raises Invalid for a wrong number or term, Conflict when the number is taken.
     """
     if not 1 <= partner_id <= MAX_ID:
         raise Invalid({"id": [f"id must be from 1 to {MAX_ID}."]})
-    if market not in MARKET_ZONES:
-        raise Invalid({"market": [f"market must be one of {', '.join(MARKET_ZONES)}."]})
+    terms = Terms(name, market, sms_originator, contract_mode, request_limit)
+    _check(terms)
     secret = secret or new_secret()
-    now = utc_now()
     with transaction():
         if db.session.get(Partner, partner_id):
             raise Conflict(f"Partner {partner_id} exists already.")
-        partner = Partner(id=partner_id, name=name, market=market, sms_originator=sms_originator, created_at=now)
+        partner = Partner(id=partner_id, created_at=utc_now())
+        _set(partner, terms)
         db.session.add(partner)
         db.session.flush()
-        db.session.add(PartnerSecret(partner_id=partner_id, digest=_digest(secret), created_at=now))
+        _enter(partner_id, SecretKind.PASSWORD, digest=digest_of(secret))
     return secret
+
+
+def change(partner_id: int, terms: Terms) -> PartnerView:
+    """Set terms of a partner and return it as it is then.
+
+    Raises Invalid for a wrong term, Conflict for another market once there are subscriptions: their due dates follow
+    its calendar.
+    """
+    _check(terms)
+    with transaction():
+        partner = _lock(partner_id)
+        if terms.market not in (None, partner.market) and queries.has_subscriptions(partner_id):
+            raise Conflict(f"Partner {partner_id} has subscriptions: its market stays {partner.market}.")
+        _set(partner, terms)
+        return view_of(partner)
+
+
+def suspend(partner_id: int) -> None:
+    """Let a partner in no more and send nothing of it to be charged; what Vipps already has goes its way."""
+    with transaction():
+        partner = _lock(partner_id)
+        partner.suspended_at = partner.suspended_at or utc_now()
+
+
+def resume(partner_id: int) -> None:
+    """Let a partner in again; the periods that were missed are charged one at a time."""
+    with transaction():
+        _lock(partner_id).suspended_at = None
 
 
 def rotate(partner_id: int) -> str:
     """Add a secret and return it. The one before it goes on working until the next rotation; older ones end."""
     secret = new_secret()
-    now = utc_now()
     with transaction():
-        if db.session.get(Partner, partner_id, with_for_update=True) is None:
-            raise NotFound(f"There is no partner {partner_id}.")
-        for old in living_secrets(partner_id)[:-1]:
-            old.revoked_at = now
-        db.session.add(PartnerSecret(partner_id=partner_id, digest=_digest(secret), created_at=now))
+        _lock(partner_id)
+        _end_all_but_newest(partner_id, (SecretKind.PASSWORD,))
+        _enter(partner_id, SecretKind.PASSWORD, digest=digest_of(secret))
     return secret
+
+
+def add_key(partner_id: int, *, may_see_token: bool = False) -> str:
+    """Add an API key and return it, which is shown only now. Raises Conflict while two are alive."""
+    key = f"mi_{partner_id}_{new_secret()}"
+    with transaction():
+        _lock(partner_id)
+        if len(queries.living_secrets(partner_id, (SecretKind.KEY,))) >= MAX_ALIVE:
+            raise Conflict(f"Partner {partner_id} has {MAX_ALIVE} keys already: revoke one first.")
+        _enter(partner_id, SecretKind.KEY, digest=digest_of(key), may_see_token=may_see_token)
+    return key
+
+
+def revoke_key(partner_id: int, number: int) -> None:
+    """End an API key at once. Raises NotFound when the partner has no living one of that number."""
+    with transaction():
+        _lock(partner_id)
+        keys = {key.id: key for key in queries.living_secrets(partner_id, (SecretKind.KEY,))}
+        if number not in keys:
+            raise NotFound(f"Partner {partner_id} has no living key {number}.")
+        keys[number].revoked_at = utc_now()
+
+
+def turn_hmac_on(partner_id: int, *, is_full_only: bool = False, secret: str | None = None) -> str:
+    """Let a partner sign its requests, and return the secret that it signs with, which is shown only now.
+
+    A second time adds another secret; the one before it goes on working until the next time.
+    is_full_only: the original's short signature is not taken.  secret: one that the partner has already, in base64.
+    Raises Invalid when it is none.
+    """
+    secret = secret or signatures.new_secret()
+    if len(secret) > 500 or signatures.decoded(secret) is None:
+        least = signatures.MIN_SECRET_BYTES
+        raise Invalid({"secret": [f"The secret must be base64 of at least {least} bytes."]})
+    with transaction():
+        _lock(partner_id)
+        _end_all_but_newest(partner_id, _HMAC_KINDS)
+        _enter(partner_id, SecretKind.HMAC_FULL if is_full_only else SecretKind.HMAC, hmac_secret=secret)
+    return secret
+
+
+def turn_hmac_off(partner_id: int) -> None:
+    """Take no signature of a partner any more; its secrets for them end."""
+    with transaction():
+        _lock(partner_id)
+        for secret in queries.living_secrets(partner_id, _HMAC_KINDS):
+            secret.revoked_at = utc_now()
+
+
+def get(partner_id: int) -> PartnerView:
+    """Return a partner. Raises NotFound for an unknown one."""
+    with reading():
+        partner = db.session.get(Partner, partner_id)
+        if partner is None:
+            raise _unknown(partner_id)
+        return view_of(partner)
 
 
 def list_all() -> Sequence[PartnerView]:
     """Return all partners, by number."""
     with reading():
-        return [_view(p) for p in db.session.scalars(select(Partner).order_by(Partner.id))]
+        return [view_of(partner) for partner in queries.all_partners()]
+
+
+def secrets_of(partner_id: int) -> Sequence[SecretView]:
+    """Return what opens a partner's door at present, oldest first."""
+    with reading():
+        living = queries.living_secrets(partner_id, tuple(SecretKind))
+        return [SecretView(s.id, s.kind, s.may_see_token, s.created_at) for s in living]
 
 
 def exists(partner_id: int) -> bool:
@@ -89,9 +206,62 @@ def exists(partner_id: int) -> bool:
         return db.session.get(Partner, partner_id) is not None
 
 
-def _view(partner: Partner) -> PartnerView:
-    return PartnerView(partner.id, partner.name, partner.market, partner.sms_originator)
+def view_of(partner: Partner | Row[Any], *, may_see_token: bool = False) -> PartnerView:
+    """Return a row as a view, in the caller's transaction."""
+    return PartnerView(
+        partner.id,
+        partner.name,
+        partner.market,
+        partner.sms_originator,
+        contract_mode=partner.contract_mode,
+        request_limit=partner.request_limit,
+        is_suspended=partner.suspended_at is not None,
+        may_see_token=may_see_token,
+    )
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
+    """Return what is kept of a secret. It has 256 random bits: nothing slower protects it better."""
     return sha256(secret.encode("utf-8", "replace")).digest()
+
+
+def _check(terms: Terms) -> None:
+    wrong = {}
+    if terms.name is not None and not (1 <= len(terms.name) <= 100 and terms.name.isprintable()):
+        wrong["name"] = ["name must be 1 to 100 printable characters."]
+    if terms.market is not None and terms.market not in MARKET_ZONES:
+        wrong["market"] = [f"market must be one of {', '.join(MARKET_ZONES)}."]
+    if terms.sms_originator is not None and not is_originator(terms.sms_originator):
+        wrong["originator"] = ["originator must be a short number, a name of 2 to 11 characters, or a number with +."]
+    if terms.contract_mode is not None and terms.contract_mode not in list(ContractMode):
+        wrong["contractMode"] = [f"contract mode must be one of {', '.join(ContractMode)}."]
+    if terms.request_limit is not None and not 1 <= terms.request_limit <= MAX_REQUEST_LIMIT:
+        wrong["requestLimit"] = [f"request limit must be from 1 to {MAX_REQUEST_LIMIT} a minute."]
+    if wrong:
+        raise Invalid(wrong)
+
+
+def _set(partner: Partner, terms: Terms) -> None:
+    for name, value in vars(terms).items():
+        if value is not None:
+            setattr(partner, name, value)
+
+
+def _lock(partner_id: int) -> Partner:
+    partner = db.session.get(Partner, partner_id, with_for_update=True)
+    if partner is None:
+        raise _unknown(partner_id)
+    return partner
+
+
+def _unknown(partner_id: int) -> NotFound:
+    return NotFound(f"There is no partner {partner_id}.")
+
+
+def _end_all_but_newest(partner_id: int, kinds: Collection[SecretKind]) -> None:
+    for old in queries.living_secrets(partner_id, kinds)[: 1 - MAX_ALIVE]:
+        old.revoked_at = utc_now()
+
+
+def _enter(partner_id: int, kind: SecretKind, **what: object) -> None:
+    db.session.add(PartnerSecret(partner_id=partner_id, kind=kind, created_at=utc_now(), **what))

@@ -11,7 +11,15 @@ from invoice.config import Settings
 from invoice.lifecycle import ChargeStatus
 from invoice.names import charge_name
 from invoice.providers.base import NewCharge
-from invoice.schedule import MINIMUM_LEAD_DAYS, due_date, interval_around, plan_date, planned_due, submit_date
+from invoice.schedule import (
+    MINIMUM_LEAD_DAYS,
+    coming_dues,
+    due_date,
+    interval_around,
+    plan_date,
+    planned_due,
+    submit_date,
+)
 from invoice.services import outbox
 from invoice.services.accounts import Accounts
 from invoice.services.consents import PLAN_AHEAD_DAYS
@@ -81,8 +89,8 @@ class Plans:
         longest_wait = timedelta(days=self._settings.invoice_retry_days + 3)
         if queries.has_open_charge(subscription.id, today - longest_wait):
             return None
-        next_on = due_date(anchor, interval, period + 1)
-        due_on = planned_due(scheduled_on, today, [*queries.due_dates(subscription.id), next_on])
+        coming = coming_dues(anchor, interval, period + 1, today)
+        due_on = planned_due(scheduled_on, today, [*queries.due_dates(subscription.id), *coming])
         first_on, end_on = interval_around(anchor, interval, due_on)
         taken = queries.sum_due_between(subscription.id, first_on, end_on)
         return due_on if taken + subscription.amount <= _CEILING * subscription.amount else None
@@ -106,6 +114,7 @@ class Plans:
         return {
             "subscription_id": subscription.id,
             "agreement_id": agreement.id,
+            "account": agreement.account,
             "period": period,
             "attempt": 0,
             "name": name,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from sqlalchemy import update
+
 from invoice.clock import utc_now
 from invoice.errors import Conflict, Invalid, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
@@ -28,29 +30,45 @@ REFUND = "REFUND"
 _KEY_LIFE = timedelta(hours=24)
 # How long after its capture money can go back. Source: Vipps Recurring v3 (agent-toolkit, 2026-08-21).
 _LIFE = timedelta(days=365)
+_UNREAD = -1  # the provider's sum before a refund, until it is read for its first sending
+_MAX_REASON = 100  # characters, in the table and at Vipps
 _ENDING = frozenset({SubscriptionStatus.CANCELLING, SubscriptionStatus.CANCELLED})
 _PAID = frozenset({ChargeStatus.CHARGED, ChargeStatus.PARTIALLY_REFUNDED})
 _REFUNDABLE = _PAID | {ChargeStatus.RESERVED}  # of a reservation, what was captured already
 
 
 def give_back_if_due(subscription: Subscription, charge: Charge) -> None:
-    """Refund in full what should never have been taken: under a surplus agreement, or after a cancel was accepted."""
-    if charge.status not in _PAID or not (charge.is_surplus or _is_late(subscription, charge)):
-        return
+    """Refund in full what should never have been taken: under a surplus agreement, or after an end was accepted."""
+    reason = _undue(subscription, charge)
     left = charge.captured - charge.refunded
-    if left > 0 and not _is_under_way(charge):
-        reason = "surplus agreement" if charge.is_surplus else "captured after the cancel"
+    if charge.status in _PAID and reason and left > 0 and not _is_under_way(charge):
         request(subscription, charge, left, reason)
 
 
-def request(subscription: Subscription, charge: Charge, amount: int, reason: str) -> int:
+def ask(subscription: Subscription, charge: Charge, amount: int | None, reason: str, *, mark: str | None = None) -> int:
+    """Have money go back, all that is left (None) or a part of it; return the refund's id. The caller holds the lock.
+
+    mark: of the caller's request, to find it again by.
+    Raises Invalid for an amount that is not there, Conflict when nothing can go back now.
+    """
+    left = charge.captured - charge.refunded
+    _check_refundable(charge, left)
+    wanted = left if amount is None else amount
+    least = MINIMUM[charge.currency]
+    if not least <= wanted <= left:
+        raise Invalid({"amount": [f"amount must be from {least} to {left}, which is what is left."]})
+    return request(subscription, charge, wanted, reason, mark)
+
+
+def request(subscription: Subscription, charge: Charge, amount: int, reason: str, mark: str | None = None) -> int:
     """Write a refund down; it is sent from now on. The caller holds the lock and knows that `amount` is left."""
     refund = Refund(
         charge_id=charge.id,
         amount=amount,
-        reason=reason,
+        reason=reason[:_MAX_REASON],
+        mark=mark,
         status=RefundStatus.REQUESTED,
-        refunded_before=charge.refunded,
+        refunded_before=_UNREAD,
         created_at=utc_now(),
     )
     db.session.add(refund)
@@ -70,6 +88,23 @@ def _check_refundable(charge: Charge, left: int) -> None:
     is_open = (Refund.charge_id == charge.id, Refund.status == RefundStatus.REQUESTED)
     if db.session.scalar(db.select(Refund.id).where(*is_open)) is not None:
         raise Conflict(f"Charge {charge.name} has a refund under way.")
+
+
+def _undue(subscription: Subscription, charge: Charge) -> str:
+    """Return why this money should never have been taken, or an empty text."""
+    if charge.is_surplus:
+        return "surplus agreement"
+    if _is_late(subscription, charge):
+        return "captured after the cancel"
+    return "captured after the end" if _is_past_the_end(subscription, charge) else ""
+
+
+def _is_past_the_end(subscription: Subscription, charge: Charge) -> bool:
+    """Tell whether it was taken for a time after the end that was asked for, although we had called it off."""
+    asked_at, taken_at, stop_on = charge.cancel_requested_at, charge.captured_at, subscription.stop_on
+    if asked_at is None or taken_at is None or stop_on is None:
+        return False
+    return charge.period != 0 and charge.due_on >= stop_on and taken_at > asked_at
 
 
 def _is_late(subscription: Subscription, charge: Charge) -> bool:
@@ -107,13 +142,7 @@ class Refunds:
             charge = db.session.get_one(Charge, charge_id)
             subscription = queries.lock_subscription(charge.subscription_id)
             db.session.refresh(charge)
-            left = charge.captured - charge.refunded
-            _check_refundable(charge, left)
-            wanted = left if amount is None else amount
-            least = MINIMUM[charge.currency]
-            if not least <= wanted <= left:
-                raise Invalid({"amount": [f"amount must be from {least} to {left}, which is what is left."]})
-            return request(subscription, charge, wanted, reason)
+            return ask(subscription, charge, amount, reason)
 
     def call(self, claim: Claim) -> None:
         """Send it unless the provider's sum says that it has happened; believe only what reads back."""
@@ -122,13 +151,15 @@ class Refunds:
             charge = db.session.get_one(Charge, refund.charge_id)
             agreement = db.session.get_one(Agreement, charge.agreement_id)
             name, agreement_id = charge.name, str(agreement.provider_agreement_id)
-            amount, reason, goal = refund.amount, refund.reason, refund.refunded_before + refund.amount
-            captured, is_whole = charge.captured, goal == charge.captured
+            amount, reason, before = refund.amount, refund.reason, refund.refunded_before
+            captured, is_whole = charge.captured, before + amount == charge.captured
         payments = self._accounts.of(str(claim.account))
-        if claim.attempts == 1:
-            goal = _count_from(claim, _refunded(payments, agreement_id, name), amount, captured)
+        now = _refunded(payments, agreement_id, name)
+        if before == _UNREAD:  # it was never sent
+            goal = _count_from(claim, now, amount, captured)
         else:
-            if _refunded(payments, agreement_id, name) >= goal:
+            goal = before + amount
+            if now >= goal:
                 return
             # All that is left cannot go back twice: Vipps gives back no more than it took. A part could.
             if not is_whole and utc_now() - claim.first_sent_at > _KEY_LIFE:
@@ -159,6 +190,7 @@ class Refunds:
         refund = db.session.get_one(Refund, claim.subject_id)
         refund.status, refund.settled_at = RefundStatus.FAILED, utc_now()
         charge = db.session.get_one(Charge, refund.charge_id)
+        charge.check_at = utc_now()  # somebody may have given it back in the provider's portal
         logger.error("Refund of %s was refused: %s", charge.name, refusal.message)
         subscription = db.session.get_one(Subscription, charge.subscription_id)
         outbox.record(subscription, "refund.failed", charge=charge.name, reason=refusal.message)
@@ -167,12 +199,16 @@ class Refunds:
 def _count_from(claim: Claim, before: int, amount: int, captured: int) -> int:
     """Write down the provider's sum before the refund is sent for the first time; return what it must come to.
 
-    Somebody may have given money back in the provider's portal since this refund was asked for.
+    Somebody may have given money back in the provider's portal since this refund was asked for. Only one worker's
+    count holds: one that comes late might count what the other has sent.
     """
     if before + amount > captured:
         raise ProviderRefused("less is left at the provider than was asked for")
     with transaction():
-        db.session.get_one(Refund, claim.subject_id).refunded_before = before
+        uncounted = (Refund.id == claim.subject_id, Refund.refunded_before == _UNREAD)
+        statement = update(Refund).where(*uncounted).values(refunded_before=before)
+        if not db.session.execute(statement).rowcount:  # type: ignore[attr-defined]
+            raise ProviderUncertain("another worker has taken this over")
     return before + amount
 
 

@@ -142,12 +142,12 @@ class Stops:
             agreement.status = status
         agreement.check_at = None
         for view in result.charges:
-            charge = queries.charge_by_name(view.name)
+            charge = queries.charge_by_name(agreement.account, view.name)
             if charge is None and view.is_initial and result.agreement is not None:
                 charge = _enter_unseen(subscription, agreement, view)
             if charge is not None:
                 books.adopt(subscription, charge, view)
-            else:
+            elif subscription.is_scheduled:
                 logger.error("Agreement %s holds a charge that stands in no book.", agreement.id)
         finish_if_over(subscription)
 

@@ -5,64 +5,38 @@ What its consent does stands in `consents`, its money in `charges`.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from sqlalchemy.exc import IntegrityError
 
-from invoice.clock import utc_now
+from invoice.clock import glances, utc_now
 from invoice.config import Settings
-from invoice.errors import Conflict, Invalid, NotFound, ProviderRefused
-from invoice.lifecycle import CHARGE_STATUS_WORDS, Interval, OperationStatus, SubscriptionStatus
+from invoice.errors import Busy, Conflict, NotFound, ProviderRefused
+from invoice.lifecycle import CHARGE_STATUS_WORDS, OperationStatus, SubscriptionStatus
 from invoice.names import new_token, new_ulid
-from invoice.services import messages, outbox, stops
+from invoice.providers.guard import Guard
+from invoice.services import callbacks, idempotency, messages, outbox, stops
 from invoice.services.drafts import Drafts
-from invoice.services.messages import Invitation, InviteText
+from invoice.services.idempotency import Attempt
+from invoice.services.invitations import Invitations, Words
 from invoice.services.operations import Claim, Operations
 from invoice.services.partners import PartnerView
+from invoice.services.wishes import SubscriptionRequest
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction, violates
-from invoice.store.models import Operation, Partner, Subscription
+from invoice.store.models import Message, Subscription
 
 logger = logging.getLogger(__name__)
 
 _CANCELLABLE = frozenset({SubscriptionStatus.PENDING, SubscriptionStatus.ACTIVE})
-
-
-@dataclass(frozen=True)
-class SubscriptionRequest:
-    """What a partner asks for; amounts in minor units, the number as E.164."""
-
-    msisdn: str
-    currency: str
-    amount: int
-    campaign_amount: int | None
-    interval: Interval
-    name: str
-    description: str
-    order_number: str | None
-    member_id: str | None
-    agreement_url: str | None
-    status_callback_url: str | None
-    confirm_callback_url: str | None
-    send_sms: bool
-    sms_text: str | None
-    sms_originator: str | None
-
-    @property
-    def digest(self) -> bytes:
-        """The same for the same wish, however it was spelled."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
-
-    @property
-    def initial_amount(self) -> int:
-        """What is taken at signing: the campaign's amount (0: a free first period), or else a whole period."""
-        return self.amount if self.campaign_amount is None else self.campaign_amount
+_INVITED = frozenset({SubscriptionStatus.PENDING})
+_PATIENCE_S = 3.0
+# No call takes longer: whoever asked for a draft before that is gone, and nobody will say no any more.
+_LONGEST_DRAFT = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -71,52 +45,89 @@ class Requested:
 
     subscription_id: int
     url: str
+    sms_parts: int | None = None  # of the text that goes out, if one does
 
 
 class Subscriptions:
     """Requests, cancels and expiries."""
 
-    def __init__(self, settings: Settings, operations: Operations, drafts: Drafts, invite_text: InviteText) -> None:
+    def __init__(
+        self, settings: Settings, operations: Operations, drafts: Drafts, invitations: Invitations, guard: Guard
+    ) -> None:
+        """guard: says which callback addresses of partners may be called."""
         self._settings = settings
+        self._guard = guard
         self._operations = operations
         self._drafts = drafts
-        self._invite_text = invite_text
+        self._invitations = invitations
 
-    def request(self, partner: PartnerView, wish: SubscriptionRequest) -> Requested:
+    def request(self, partner: PartnerView, wish: SubscriptionRequest, attempt: Attempt | None = None) -> Requested:
         """Accept a request and draft its consent, in bounded time; the same order number and wish get the same answer.
 
-        Raises Conflict when the order number stands for another wish, ProviderRefused when Vipps says no.
+        Raises Conflict when the order number stands for another wish, ProviderRefused when Vipps says no, Limited
+        over a cap of texts, Busy while the same is asked of Vipps by somebody else.
         When Vipps says nothing the request is accepted all the same: the person's click drafts.
         """
         try:
-            requested, claim = self._accept(partner, wish)
+            requested, claim = self._accept(partner, wish, attempt)
         except IntegrityError as error:
             if not violates(error, "uq_subscriptions_partner_order"):
                 raise
             # Two at once: the other one has won, and its row is there now.
-            requested, claim = self._accept(partner, wish)
+            requested, claim = self._accept(partner, wish, attempt)
         if claim is not None:
             self._operations.perform(claim)
-            self._raise_if_refused(claim.id)
+        self._await_draft(requested.subscription_id, 0 if claim else _PATIENCE_S)
         return requested
 
-    def _accept(self, partner: PartnerView, wish: SubscriptionRequest) -> tuple[Requested, Claim | None]:
+    def _accept(
+        self, partner: PartnerView, wish: SubscriptionRequest, attempt: Attempt | None
+    ) -> tuple[Requested, Claim | None]:
         with transaction():
-            if wish.order_number is not None:
-                held = queries.subscription_by_order(partner.id, wish.order_number)
-                if held is not None and held.request_digest != wish.digest:
-                    raise Conflict(f'orderNumber "{wish.order_number}" is in use for another subscription')
-                if held is not None:
-                    return self._answer(held), None
+            held = self._held(partner, wish, attempt)
+            if held is not None:
+                idempotency.remember(attempt, held.id)
+                text = queries.first_text(held.id) if wish.send_sms else None
+                return self._answer(held, text), None
             subscription = self._enter(partner, wish)
-            body = self._invitation(subscription, wish)
-            if wish.send_sms:
-                messages.enter(subscription, body, wish.sms_originator or partner.sms_originator)
+            body = self._invitations.write(subscription, wish.sms_text)
+            text = self._invitations.enter(subscription, body, wish.sms_originator) if wish.send_sms else None
             outbox.record(subscription, "subscription.requested", order=wish.order_number, sms=wish.send_sms)
-            return self._answer(subscription), self._drafts.begin(subscription)
+            idempotency.remember(attempt, subscription.id)
+            return self._answer(subscription, text), self._drafts.begin(subscription)
+
+    def _held(self, partner: PartnerView, wish: SubscriptionRequest, attempt: Attempt | None) -> Subscription | None:
+        """Return what was made for this very request before, under its key or its order number."""
+        made = idempotency.made_by(attempt)
+        if made is not None:
+            return db.session.get_one(Subscription, made)
+        if wish.order_number is None:
+            return None
+        held = queries.subscription_by_order(partner.id, wish.order_number)
+        if held is not None and held.request_digest != wish.digest:
+            raise Conflict(f'orderNumber "{wish.order_number}" is in use for another subscription')
+        return held
+
+    def _await_draft(self, subscription_id: int, patience_s: float) -> None:
+        """Return when Vipps has answered the first draft, or nobody waits for it any more.
+
+        Raises ProviderRefused when Vipps has said no, and Busy when another still waits for the answer: the link is
+        dead if it will be a no.
+        """
+        for _ in glances(patience_s):
+            with reading():
+                draft = queries.first_draft(subscription_id)
+                if draft.status == OperationStatus.REFUSED:
+                    raise ProviderRefused(draft.last_error)
+                is_asked = utc_now() - draft.created_at < _LONGEST_DRAFT
+                if draft.status != OperationStatus.INFLIGHT or not is_asked:
+                    return
+        if patience_s:
+            raise Busy
 
     def _enter(self, partner: PartnerView, wish: SubscriptionRequest) -> Subscription:
         now = utc_now()
+        chosen = callbacks.targets(self._guard, wish.callback_urls)
         subscription = Subscription(
             ulid=new_ulid(),
             partner_id=partner.id,
@@ -132,8 +143,6 @@ class Subscriptions:
             interval=wish.interval,
             member_id=wish.member_id,
             agreement_url="",
-            status_callback_url=wish.status_callback_url,
-            confirm_callback_url=wish.confirm_callback_url,
             link_token=new_token(),
             manage_token=new_token(),
             link_expires_at=now + timedelta(days=self._settings.invoice_link_days),
@@ -145,29 +154,8 @@ class Subscriptions:
         db.session.add(subscription)
         db.session.flush()
         subscription.agreement_url = self._manage_address(subscription, wish.agreement_url)
+        callbacks.enter(subscription, chosen)
         return subscription
-
-    def _invitation(self, subscription: Subscription, wish: SubscriptionRequest) -> str:
-        """Return the text with the link. Raises Invalid when it is longer than can be sent, wanted now or not."""
-        link = f"{self._settings.invoice_public_url}/s/{subscription.link_token}"
-        partner = db.session.get_one(Partner, subscription.partner_id)
-        text = wish.sms_text or self._invite_text(
-            Invitation(
-                merchant=partner.name,
-                product=wish.name,
-                amount=wish.amount,
-                currency=wish.currency,
-                interval=wish.interval.value,
-                market=partner.market,
-                link=link,
-            )
-        )
-        body = messages.compose(text, link)
-        if len(body) > messages.MAX_CHARACTERS:
-            raise Invalid(
-                {"smsText": [f"smsText must be at most {messages.MAX_CHARACTERS} characters, link included."]}
-            )
-        return body
 
     def _manage_address(self, subscription: Subscription, given: str | None) -> str:
         """Return what stands behind "manage" in the app: the partner's page, or ours, with `recurring` in its query."""
@@ -176,45 +164,48 @@ class Subscriptions:
             given = f"{self._settings.invoice_public_url}/manage/{subscription.manage_token}"
         return with_recurring(given, subscription.id)
 
-    def _answer(self, subscription: Subscription) -> Requested:
+    def _answer(self, subscription: Subscription, text: Message | None) -> Requested:
         path = f"/api/recurring/process/{subscription.partner_id}/{subscription.link_token}"
-        return Requested(subscription.id, self._settings.invoice_public_url + path)
+        parts = text.segments if text else None
+        return Requested(subscription.id, self._settings.invoice_public_url + path, parts)
 
-    def _raise_if_refused(self, operation_id: int) -> None:
-        with reading():
-            operation = db.session.get_one(Operation, operation_id)
-            if operation.status == OperationStatus.REFUSED:
-                raise ProviderRefused(operation.last_error)
+    def resend(
+        self, partner: PartnerView, number: int | None, member_id: str, words: Words, attempt: Attempt | None = None
+    ) -> Requested:
+        """Text the link of a subscription once more.
+
+        Raises NotFound as a cancel does, Conflict when nobody can accept it (any more), Limited over a cap of texts.
+        """
+        with transaction():
+            made = idempotency.made_by(attempt)
+            if made is not None:
+                text = db.session.get_one(Message, made)
+                return self._answer(db.session.get_one(Subscription, text.subscription_id), text)
+            subscription = _named(partner, number, member_id, _INVITED)
+            text = self._invitations.resend(subscription, member_id, words)
+            idempotency.remember(attempt, text.id)
+            return self._answer(subscription, text)
 
     # The end
 
-    def cancel_for(self, partner: PartnerView, number: int | None, member_id: str) -> None:
+    def cancel_for(
+        self, partner: PartnerView, number: int | None, member_id: str, attempt: Attempt | None = None
+    ) -> None:
         """Cancel a partner's subscription by its number, or by the member's id.
 
         Raises NotFound when this partner has no such subscription, Conflict (in the documented words) when it
         cannot be cancelled or when the member has several.
         """
-        with reading():
-            found = queries.subscriptions_to_cancel(partner.id, number, member_id)
-            living = [s.id for s in found if s.status in _CANCELLABLE]
-            chosen = living or [s.id for s in found][:1]
-        if not chosen:
-            raise NotFound("Recurring not found")
-        if len(chosen) > 1:
-            raise Conflict(f'"{member_id}" has {len(chosen)} subscriptions: name one by its subscriptionId')
-        self._cancel(chosen[0], member_id)
+        with transaction():
+            if idempotency.made_by(attempt) is None:
+                subscription = _named(partner, number, member_id, _CANCELLABLE)
+                _cancel(subscription, member_id)
+                idempotency.remember(attempt, subscription.id)
 
     def cancel(self, subscription_id: int) -> None:
         """Cancel for the person, who holds the manage link. Raises Conflict when it cannot be cancelled."""
-        self._cancel(subscription_id, str(subscription_id))
-
-    def _cancel(self, subscription_id: int, called: str) -> None:
         with transaction():
-            subscription = queries.lock_subscription(subscription_id)
-            if subscription.status not in _CANCELLABLE:
-                word = CHARGE_STATUS_WORDS[subscription.status]
-                raise Conflict(f'Subscription with status: "{word}" for "{called}" cannot be cancelled')
-            stops.begin_cancel(subscription)
+            _cancel(queries.lock_subscription(subscription_id), str(subscription_id))
 
     def to_expire(self) -> Sequence[int]:
         """Return subscriptions whose link has run out with nobody able to accept any more."""
@@ -230,6 +221,26 @@ class Subscriptions:
                 subscription.status, subscription.ended_at = SubscriptionStatus.EXPIRED, utc_now()
                 messages.withdraw(subscription)
                 outbox.record(subscription, "subscription.expired")
+
+
+def _named(
+    partner: PartnerView, number: int | None, member_id: str, wanted: frozenset[SubscriptionStatus]
+) -> Subscription:
+    """Return the subscription that a partner means, locked: of a member's several the one in a wanted status."""
+    found = queries.subscriptions_to_cancel(partner.id, number, member_id)
+    chosen = [s for s in found if s.status in wanted] or found[:1]
+    if not chosen:
+        raise NotFound("Recurring not found")
+    if len(chosen) > 1:
+        raise Conflict(f'"{member_id}" has {len(chosen)} subscriptions: name one by its subscriptionId')
+    return queries.lock_subscription(chosen[0].id)
+
+
+def _cancel(subscription: Subscription, called: str) -> None:
+    if subscription.status not in _CANCELLABLE:
+        word = CHARGE_STATUS_WORDS[subscription.status]
+        raise Conflict(f'Subscription with status: "{word}" for "{called}" cannot be cancelled')
+    stops.begin_cancel(subscription)
 
 
 def with_recurring(url: str, subscription_id: int) -> str:

@@ -10,6 +10,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from invoice.clock import utc_now
+from invoice.errors import ProviderError
 from invoice.lifecycle import AgreementStatus
 from invoice.providers.base import PaymentProvider
 from invoice.services.accounts import Accounts
@@ -38,11 +39,20 @@ class Sweep:
     def sweep(self) -> int:
         """Take up every living agreement that is ours and that we hold no answer for; return how many there were.
 
-        Raises ProviderError when Vipps cannot say.
+        One account's failure does not keep the others from being looked at; raises the last ProviderError then.
         """
         with reading():
             lost = queries.lost_drafts_since(utc_now() - _LOOK_FOR)
-        return sum(self._look(self._accounts.of(account), since) for account, since in lost.items())
+        found, failure = 0, None
+        for account, since in lost.items():
+            try:
+                found += self._look(self._accounts.of(account), since)
+            except ProviderError as error:
+                logger.warning("The agreements of account %s are looked at later: %s", account, error.message)
+                failure = error
+        if failure is not None:
+            raise failure
+        return found
 
     def call_the_roll(self) -> int:
         """Put off the daily look at every agreement that Vipps lists as active; return how many pages were read.
@@ -66,7 +76,9 @@ class Sweep:
         return pages
 
     def _look(self, payments: PaymentProvider, since: datetime) -> int:
-        found = payments.list_agreements(AgreementStatus.ACTIVE, since - _CLOCKS_DIFFER)
+        # Whoever has accepted and stopped again has paid all the same.
+        statuses = (AgreementStatus.ACTIVE, AgreementStatus.STOPPED)
+        found = [view for status in statuses for view in payments.list_agreements(status, since - _CLOCKS_DIFFER)]
         with reading():
             known = queries.known_agreements([view.agreement_id for view in found])
         strangers = [view for view in found if view.agreement_id not in known and view.external_id]

@@ -222,6 +222,7 @@ def _offer(subscription: Subscription) -> Offer:
     agreement = queries.latest_agreement(subscription.id)
     now = utc_now()
     today = business_date(partner.market, now)
+    may_go = partner.suspended_at is None
     return Offer(
         merchant=partner.name,
         product=subscription.name,
@@ -233,7 +234,7 @@ def _offer(subscription: Subscription) -> Offer:
         next_charge_on=due_date(today, subscription.interval, 1),
         link_expires_on=business_date(partner.market, subscription.link_expires_at),
         closed=closed_because(subscription, now),
-        fresh_url=agreement.confirmation_url if agreement and is_fresh(agreement, now) else None,
+        fresh_url=agreement.confirmation_url if agreement and may_go and is_fresh(agreement, now) else None,
     )
 
 

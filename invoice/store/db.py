@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
+from secrets import token_bytes
 from typing import Any
 
 from cryptography.fernet import Fernet, MultiFernet
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, String, event
+from sqlalchemy import Connection, DateTime, Dialect, Engine, LargeBinary, MetaData, String, event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -106,12 +107,34 @@ class Encrypted(TypeDecorator[str]):
         return None if value is None else _fernet().decrypt(value.encode()).decode()
 
 
+class EncryptedBytes(TypeDecorator[bytes]):
+    """Bytes of any length that rest encrypted under the same keys."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's
+        """Encrypt with the newest key."""
+        return None if value is None else _fernet().encrypt(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's
+        """Decrypt with whichever key fits."""
+        return None if value is None else _fernet().decrypt(value)
+
+
 _keys: list[Fernet] = []
+_decoy: list[bytes] = []
 
 
 def set_encryption_keys(secret: str) -> None:
     """Take the keys for `Encrypted` columns: secrets separated by commas, the newest first."""
     _keys[:] = [Fernet(urlsafe_b64encode(sha256(b"columns:" + s.strip().encode()).digest())) for s in secret.split(",")]
+    _decoy[:] = [_fernet().encrypt(b64encode(token_bytes(32)))]
+
+
+def decoy() -> str:
+    """Decrypt a random secret that belongs to nobody: an absent one must cost what a present one does."""
+    return _fernet().decrypt(_decoy[0]).decode()
 
 
 def _fernet() -> MultiFernet:

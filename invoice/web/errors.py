@@ -8,10 +8,12 @@ catches everything; what it tells holds nothing of what went wrong.
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import escape
 
-from flask import Flask, jsonify, make_response, render_template, request
+from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
@@ -20,11 +22,14 @@ from invoice.errors import (
     Forbidden,
     Invalid,
     InvoiceError,
+    KeyReused,
+    Limited,
     NotFound,
     ProviderError,
     ProviderRefused,
     Unauthenticated,
 )
+from invoice.web.auth import CHALLENGES
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +48,21 @@ STATUSES: dict[type[InvoiceError], tuple[int, bool]] = {
     Invalid: (400, False),
     Unauthenticated: (401, False),
     Forbidden: (403, False),
+    Limited: (429, False),
     NotFound: (404, True),
     Conflict: (409, True),
+    KeyReused: (422, True),
     ProviderRefused: (400, True),
     ProviderError: (503, False),
     InvoiceError: (500, False),
 }
+
+
+_XML = ("application/xml", "text/xml")
+# Source: the original's landing page shows such an error.
+_XML_STRING = '<string xmlns="http://schemas.microsoft.com/2003/10/Serialization/">{}</string>'
+# What XML 1.0 cannot hold, not even escaped.
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def register(app: Flask) -> None:
@@ -64,16 +78,43 @@ def page(kind: str, status: int, *, merchant: str | None = None) -> ResponseRetu
     return render_template("pages/message.html", kind=kind, merchant=merchant), status
 
 
+def bare(text: str, status: int) -> Response:
+    """Answer with a bare string: in JSON, or in XML when the caller would rather have that."""
+    best = max(_XML, key=_quality)
+    if _quality(best) > _quality("application/json"):
+        answer = Response(_XML_STRING.format(escape(_NO_XML.sub("\ufffd", text))), status, mimetype=best)
+    else:
+        answer = jsonify(text)
+        answer.status_code = status
+    answer.vary.add("Accept")
+    return answer
+
+
+def _quality(media_type: str) -> float:
+    """Return how much the caller wants a media type; what follows a semicolon, a charset perhaps, does not matter."""
+    asked = reversed(list(request.accept_mimetypes))  # the best last, so that it stays
+    ranges = {name.partition(";")[0].strip().lower(): quality for name, quality in asked}
+    names = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+    return next((ranges[name] for name in names if name in ranges), 0)
+
+
 def _tell_ours(error: InvoiceError) -> ResponseReturnValue:
     status, is_bare = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     if status >= 500:
         logger.error("%s: %s", type(error).__name__, error.message)
     if _is_for_people():
         return page(_kind(status), status)
-    answer = jsonify(error.message if is_bare else _object(error))
+    if is_bare:
+        answer = bare(error.message, status)
+    else:
+        answer = jsonify(_object(error))
+        answer.status_code = status
     if isinstance(error, Unauthenticated):
-        answer.headers["WWW-Authenticate"] = 'Basic realm="Mobile Invoice", charset="UTF-8"'
-    return answer, status
+        for challenge in CHALLENGES:
+            answer.headers.add("WWW-Authenticate", challenge)
+    if (wait_s := getattr(error, "retry_after_s", None)) is not None and status < 500:
+        answer.headers["Retry-After"] = str(wait_s)
+    return answer
 
 
 def _object(error: InvoiceError) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import render_template
 from flask_babel import force_locale  # type: ignore[import-untyped]
 
-from invoice.services.messages import Invitation
+from invoice.services.invitations import Invitation
 from invoice.web.formats import every, money
 
 # The language of a text follows the partner's market: the phone tells us none.

@@ -19,12 +19,13 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 from invoice.errors import Invalid
 from invoice.lifecycle import Interval
 from invoice.money import CURRENCIES, MAXIMUM, MINIMUM, to_major, to_minor
-from invoice.phone import normalise
-from invoice.services.subscriptions import SubscriptionRequest
+from invoice.phone import is_originator, normalise
+from invoice.services.invitations import Words
+from invoice.services.wishes import SubscriptionRequest
+from invoice.web.parameters import MAX_ID
 
 BASIS = {1: Interval.WEEK, 2: Interval.MONTH, 3: Interval.YEAR}
 _BASIS_OF = {interval: basis for basis, interval in BASIS.items()}
-MAX_ID = 2**31 - 1
 
 _INTEGER = re.compile(r"[0-9]{1,10}")
 _FLAGS = {"true": True, "false": False}
@@ -33,8 +34,6 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # The documented payload has them beside plain ones; in a text message they would cost a second segment.
 _NO_BREAK = re.compile(" *\u00a0[ \u00a0]*")
-# Source: the original's SMS gateway, types SHORTNUMBER, ALPHANUMERIC (2 to 11 characters) and MSISDN.
-_ORIGINATOR = re.compile(r"[0-9]{1,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}|\+[1-9][0-9]{7,14}")
 
 
 class Text(fields.Field[str]):
@@ -132,12 +131,12 @@ def _one_of(words: tuple[str, ...]) -> validate.OneOf:
 
 
 def _check_originator(value: str | None) -> None:
-    if value is not None and not _ORIGINATOR.fullmatch(value):
+    if value is not None and not is_originator(value):
         raise ValidationError("must be a short number, a name of 2 to 11 letters and digits, or a number with +.")
 
 
-class SubscribeSchema(Schema):
-    """`RecurringPaymentSubscriptionRequest`. Source: the original's help pages and its wiki page "Vipps Recurring"."""
+class ResendSchema(Schema):
+    """How a text can be worded; a part of `RecurringPaymentSubscriptionRequest`."""
 
     class Meta:
         """Partners may send more than we read."""
@@ -145,6 +144,19 @@ class SubscribeSchema(Schema):
         unknown = EXCLUDE
 
     error_messages = {"type": "must be an object."}  # noqa: RUF012 - marshmallow's way
+
+    sms_text = Text(data_key="smsText", most=1000, lines=True, load_default=None, allow_none=True)
+    sms_originator = Text(
+        data_key="smsNotificationOriginator",
+        most=16,
+        load_default=None,
+        allow_none=True,
+        validate=_check_originator,
+    )
+
+
+class SubscribeSchema(ResendSchema):
+    """`RecurringPaymentSubscriptionRequest`. Source: the original's help pages and its wiki page "Vipps Recurring"."""
 
     partner_id = WholeNumber(
         data_key="partnerId", required=True, validate=validate.Range(1, MAX_ID, error="must be from 1 to 2147483647.")
@@ -167,15 +179,9 @@ class SubscribeSchema(Schema):
     confirm_callback_url = WebAddress(
         data_key="confirmSubscriptionCallbackUrl", most=2000, load_default=None, allow_none=True
     )
+    # The original has it for its one-off invoices only; a text is a text.
+    sms_callback_url = WebAddress(data_key="smsStatusCallbackUrl", most=2000, load_default=None, allow_none=True)
     send_sms = Flag(data_key="sendSMS", load_default=False, allow_none=True)
-    sms_text = Text(data_key="smsText", most=1000, lines=True, load_default=None, allow_none=True)
-    sms_originator = Text(
-        data_key="smsNotificationOriginator",
-        most=16,
-        load_default=None,
-        allow_none=True,
-        validate=_check_originator,
-    )
 
     @validates_schema(skip_on_field_errors=False)
     def check_together(self, data: dict[str, Any], **_: Any) -> None:
@@ -194,21 +200,32 @@ class SubscribeSchema(Schema):
             raise ValidationError(wrong)
 
 
-_SCHEMA = SubscribeSchema()
-_WIRE_NAMES = {field.data_key or name: name for name, field in _SCHEMA.fields.items()}
-_BY_LOWER = {wire.lower(): wire for wire in _WIRE_NAMES}
+_SUBSCRIBE, _RESEND = SubscribeSchema(), ResendSchema()
 
 
 def load_subscribe(body: Mapping[str, Any]) -> tuple[int, SubscriptionRequest]:
     """Return (partnerId, the request). Raises Invalid with a sentence for each field that is wrong."""
-    known = {_BY_LOWER[name.lower()]: value for name, value in body.items() if name.lower() in _BY_LOWER}
+    data = _load(_SUBSCRIBE, body)
+    return data["partner_id"], _request(data)
+
+
+def load_resend(body: Mapping[str, Any]) -> Words:
+    """Return the words of a text. Raises Invalid likewise."""
+    data = _load(_RESEND, body)
+    return Words(data["sms_text"], data["sms_originator"])
+
+
+def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a body by our names; its names are matched without regard to case."""
+    by_lower = {(field.data_key or name).lower(): field.data_key or name for name, field in schema.fields.items()}
+    known = {by_lower[name.lower()]: value for name, value in body.items() if name.lower() in by_lower}
     if isinstance(known.get("currency"), str):
         known["currency"] = known["currency"].upper()
     try:
-        data = _SCHEMA.load(known)
+        data: dict[str, Any] = schema.load(known)
     except ValidationError as error:
         raise Invalid(_sentences(error)) from error
-    return data["partner_id"], _request(data)
+    return data
 
 
 def basis_of(interval: Interval) -> int:

@@ -8,6 +8,7 @@ from invoice.providers.base import PaymentProvider, SmsProvider
 from invoice.services.jobs import Services
 
 SERVICES, PAYMENTS, SMS, PUBLIC_URL = "invoice.services", "invoice.payments", "invoice.sms", "invoice.public_url"
+PUBLIC_HOSTS = "invoice.public_hosts"
 
 
 def services() -> Services:
@@ -31,4 +32,10 @@ def sms() -> SmsProvider:
 def public_url() -> str:
     """Our own address as the world calls it; never taken from the request."""
     found: str = current_app.extensions[PUBLIC_URL]
+    return found
+
+
+def public_hosts() -> tuple[str, ...]:
+    """All hosts that we are published under."""
+    found: tuple[str, ...] = current_app.extensions[PUBLIC_HOSTS]
     return found

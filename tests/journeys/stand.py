@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -245,18 +245,25 @@ class Stand:
         self.wire.behind(call, lambda: self._in_context(happens))
 
     def die(self, when: str, call: str) -> None:
-        """Have the process die at the provider's next such call, "before" it leaves or "after" Vipps has done it."""
+        """Have the process die at the client's next such call, "before" it leaves or "after" Vipps has done it.
+
+        "create" is one charge or many.
+        """
         assert self._mortal is not None, "this stand does not die"
-        self._mortal.die(when, call)
+        self._mortal.die(when, *_CREATES.get(call, (call,)))
 
     def _in_context(self, happens: Callable[[], object]) -> None:
         with self.app.app_context():
             happens()
 
     def fault(self, call: str, kind: str, **more: Any) -> None:
-        """Have calls at Vipps go wrong, `times` or until `end_faults`; what times out hangs up at once."""
+        """Have calls at Vipps go wrong, `times` or until `end_faults`; what times out hangs up at once.
+
+        call: as the stand-in names it, or "create": one charge or many, each so many times.
+        """
         hurry = {"seconds": 0} if kind.startswith("timeout") else {}
-        self.control("faults", {"call": call, "fault": kind, **hurry, **more})
+        for each in _CREATES.get(call, (call,)):
+            self.control("faults", {"call": each, "fault": kind, **hurry, **more})
 
     def end_faults(self) -> None:
         self._http.delete(f"{self.vipps}/sim/faults", timeout=TIMEOUT_S).raise_for_status()
@@ -276,6 +283,10 @@ class Stand:
     def sent(self, call: str) -> list[Sent]:
         """Return the calls of that name that we made."""
         return [each for each in self.wire.sent if each.name == call]
+
+    def go_wrong(self, *, minutes: int) -> None:
+        """Have our clock be so far from Vipps' from now on."""
+        clock.follow(lambda: self.now() + timedelta(minutes=minutes))
 
     def suspend(self) -> None:
         """Have nothing new charged for the partner."""
@@ -408,6 +419,7 @@ class Stand:
         ]
 
 
+_CREATES = {"create": ("create_charge", "create_charges")}
 _AUTH = (str(PARTNER), f"{factories.SECRET}-{PARTNER}")
 _SIGNED = ("Content-Type", "Authorization", "x-ms-date", "x-ms-content-sha256")
 

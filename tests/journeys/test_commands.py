@@ -124,6 +124,6 @@ def test_missing_settings_are_told_together(tmp_path: Path):
 
     done = subprocess.run([FLASK, "worker"], cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     for name in ("INVOICE_PUBLIC_URL", "INVOICE_SECRET_KEY", "VIPPS_CLIENT_ID", "TWILIO_AUTH_TOKEN"):
         assert name in done.stderr

@@ -77,7 +77,9 @@ def test_two_presses_at_once_draft_once(stand: Stand):
 def test_a_draft_whose_answer_is_lost_is_never_sent_again_and_the_next_press_drafts_anew(stand: Stand, kind: str):
     stand.fault("draft", kind, times=2)
     number = stand.subscribe()
+    stand.advance(seconds=3)  # which is how long a 429 asks to be left alone
     assert stand.press(number).endswith("notice=try_again")
+    stand.advance(seconds=3)
 
     target = stand.press(number)
     stand.accept(number)
@@ -143,6 +145,25 @@ def test_an_agreement_whose_draft_died_with_its_process_is_found_by_its_webhook(
 
     assert stand.status(number) == ACTIVE
     assert [c.name for c in stand.charges(number) if c.period == 0] == [c["id"] for c in stand.ledger()["charges"]]
+    assert_books_agree(stand)
+
+
+@row("2.5", "crash after 201 before T3")
+@pytest.mark.parametrize("stand", [{"mortal": True}], indirect=True)
+def test_an_agreement_whose_draft_died_with_its_process_is_found_without_any_webhook(stand: Stand):
+    stand.switch(webhooks_lost=True)
+    stand.fault("draft", "down", times=1)
+    number = stand.subscribe()
+    stand.die("after", "draft_agreement")
+    with pytest.raises(Killed):
+        stand.services.consents.open(stand.subscription(number).link_token)
+    [orphan] = stand.theirs(number)
+
+    stand.decide(orphan["id"], "approve")
+    stand.leap(9, minutes=2)
+
+    assert stand.status(number) == ACTIVE
+    assert kept(stand, number) == 9900
     assert_books_agree(stand)
 
 

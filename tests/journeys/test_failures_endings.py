@@ -89,10 +89,25 @@ def test_a_part_that_went_back_unseen_is_not_sent_again_though_vipps_forgets_key
     stand.fault("fetch_charge", "500", times=3)
     _give_back(stand, number, 4000)
 
-    stand.leap(4, minutes=15)
+    stand.leap(6, minutes=20)
 
     assert given_back(stand) == [4000]
     assert stand.charges(number)[0].status == ChargeStatus.PARTIALLY_REFUNDED
+    assert_books_agree(stand)
+
+
+@row("2.10", "timeout")
+def test_a_refund_whose_first_look_failed_is_not_taken_for_one_that_was_made_in_the_portal(stand: Stand):
+    number = stand.active()
+    stand.fault("fetch_charge", "502", times=1)
+    _give_back(stand, number, 4000)
+    stand.work()
+    path = f"/recurring/v3/agreements/{stand.at_vipps(number)}/charges/{stand.charges(number)[0].name}/refund"
+    assert stand.merchant("POST", path, {"amount": 4000, "description": "Kulanse"}).status_code == 204
+
+    stand.leap(6, minutes=20)
+
+    assert given_back(stand) == [4000, 4000]
     assert_books_agree(stand)
 
 
@@ -214,8 +229,9 @@ def test_a_charge_that_loses_against_a_cancel_is_never_made(stand_on_each: Stand
 def test_a_batch_in_doubt_is_not_sent_again_for_somebody_who_cancelled(stand: Stand, kind: str):
     leaving, staying = stand.active(), stand.active()
     stand.advance(**TO_SUBMISSION)
-    stand.fault("create_charges", kind, times=1)
+    stand.fault("create", kind, times=1)
     stand.work()
+    stand.end_faults()
     stand.fault("update_agreement", "down", times=2)
     stand.cancel(leaving)
 

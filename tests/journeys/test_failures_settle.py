@@ -28,49 +28,47 @@ SUBMITTED, CHARGED, REFUSED = ChargeStatus.SUBMITTED, ChargeStatus.CHARGED, Char
 @pytest.mark.parametrize("kind", ["502", "timeout_after"])
 def test_a_batch_in_doubt_is_sent_again_as_it_was_and_takes_nobody_else_in(stand_on_each: Stand, kind: str):
     stand = stand_on_each
-    first = stand.active()
+    first = [stand.active() for _ in range(2)]
     stand.advance(days=1)
-    later = stand.active()
+    later = [stand.active() for _ in range(2)]
     stand.advance(days=3)
-    stand.fault("create_charges", kind)
+    stand.fault("create", kind)
     stand.leap(4, hours=6)
 
     stand.end_faults()
     stand.leap(4, minutes=15)
 
-    bodies = {sent.body for sent in stand.sent("create")}
-    assert sorted(tuple(sent.charges) for sent in {s.body: s for s in stand.sent("create")}.values()) == sorted(
-        (stand.renewal(number).name,) for number in (first, later)
-    )
-    assert len(bodies) == len({sent.key for sent in stand.sent("create")}) == 2
+    batches = {sent.body: sent.charges for sent in stand.sent("create")}
+    assert list(batches.values()) == [[stand.renewal(n).name for n in numbers] for numbers in (first, later)]
+    assert len({sent.key for sent in stand.sent("create")}) == 2
     assert len(stand.sent("create")) > 4
-    assert [stand.renewal(number).status for number in (first, later)] == [SUBMITTED] * 2
+    assert [stand.renewal(number).status for number in (*first, *later)] == [SUBMITTED] * 4
     assert_books_agree(stand)
 
 
 @row("2.8", "bulk 202 then charge-creation-failed (async)")
 @pytest.mark.parametrize("lost", [False, True], ids=["it is told", "its webhook is lost"])
-def test_a_charge_that_vipps_took_in_and_dropped_is_made_again_under_its_name_after_a_day(stand: Stand, lost: bool):
-    number = stand.active()
-    name = stand.renewal(number).name
+def test_charges_that_vipps_took_in_and_dropped_are_made_again_under_their_names(stand: Stand, lost: bool):
+    numbers = [stand.active() for _ in range(2)]
+    names = [stand.renewal(number).name for number in numbers]
     stand.advance(**TO_SUBMISSION)
     stand.switch(bulk_creation_fails=True, bulk_failure_keeps_order_id=False, webhooks_lost=lost)
     stand.settle()
     stand.switch(bulk_creation_fails=False)
     stand.leap(2, minutes=690)
-    assert len(stand.sent("create")) == 1
+    assert not lost or len(stand.sent("create")) == 1  # without a word from Vipps it may still show
 
     stand.leap(4, minutes=45)
 
     assert ("charge-creation-failed" in [hook.event for hook in stand.hooks]) is not lost
-    assert [sent.charges for sent in stand.sent("create")] == [[name], [name]]
-    assert stand.renewal(number).status == SUBMITTED
+    assert [sorted(sent.charges) for sent in stand.sent("create")] == [sorted(names)] * 2
+    assert [stand.renewal(number).status for number in numbers] == [SUBMITTED] * 2
     assert_books_agree(stand)
 
 
 @row("2.8", "bulk 202 then charge-creation-failed (async)")
-def test_a_dropped_charge_whose_name_stays_taken_is_left_to_an_operator(stand: Stand):
-    number = stand.active()
+def test_dropped_charges_whose_names_stay_taken_are_left_to_an_operator(stand: Stand):
+    numbers = [stand.active() for _ in range(2)]
     stand.advance(**TO_SUBMISSION)
     stand.switch(bulk_creation_fails=True, bulk_failure_keeps_order_id=True)
     stand.settle()
@@ -78,9 +76,10 @@ def test_a_dropped_charge_whose_name_stays_taken_is_left_to_an_operator(stand: S
 
     stand.leap(9, hours=3)
 
-    assert (stand.renewal(number).status, stand.renewal(number).attempt) == (REFUSED, 0)
-    assert stand.events(number).count("charge.refused") == 1
-    assert [name for name, *_ in stand.taken(number)] == ["p0000-a0"]
+    for number in numbers:
+        assert (stand.renewal(number).status, stand.renewal(number).attempt) == (REFUSED, 0)
+        assert stand.events(number).count("charge.refused") == 1
+        assert [name for name, *_ in stand.taken(number)] == ["p0000-a0"]
     assert_books_agree(stand)
 
 
@@ -102,8 +101,8 @@ def test_one_charge_that_is_turned_down_leaves_the_others_of_its_batch_be(stand:
 
 @row("2.8", "creation-failed arrives before our T3")
 def test_a_failure_that_is_told_before_the_answer_is_in_does_not_confuse_the_batch(stand: Stand):
-    number = stand.active()
-    name = stand.renewal(number).name
+    numbers = [stand.active() for _ in range(2)]
+    names = [stand.renewal(number).name for number in numbers]
     stand.advance(**TO_SUBMISSION)
     stand.switch(bulk_creation_fails=True, bulk_failure_keeps_order_id=False)
     stand.behind("create", stand.tell)
@@ -113,8 +112,8 @@ def test_a_failure_that_is_told_before_the_answer_is_in_does_not_confuse_the_bat
     assert stand.hooks[-1].event == "charge-creation-failed"
     stand.switch(bulk_creation_fails=False)
     stand.leap(9, hours=3)
-    assert [sent.charges for sent in stand.sent("create")] == [[name], [name]]
-    assert stand.renewal(number).status == SUBMITTED
+    assert [sorted(sent.charges) for sent in stand.sent("create")] == [sorted(names)] * 2
+    assert [stand.renewal(number).status for number in numbers] == [SUBMITTED] * 2
     assert_books_agree(stand)
 
 
@@ -158,11 +157,13 @@ def test_a_person_without_money_is_waited_for_and_asked_once(stand: Stand):
 def test_a_payment_whose_outcome_vipps_does_not_know_is_kept_and_not_asked_for_again(stand: Stand):
     number = stand.active(amount="2.01", campaignAmount="0")
     due_on = stand.renewal(number).due_on
+    stand.fault("fetch_charge", "502")  # so that nobody has looked before
     stand.leap(1, **TO_SUBMISSION)
     stand.advance_to(norway(due_on, 9, 30))
+    stand.end_faults()
     stand.work()
     assert [status for _, status, *_ in stand.taken(number)] == ["PROCESSING"]
-    assert stand.renewal(number).status == SUBMITTED
+    assert (stand.renewal(number).status, stand.renewal(number).operation_id) == (SUBMITTED, None)
 
     stand.leap(1, hours=1)
 

@@ -17,7 +17,7 @@ from invoice.providers.vipps import VippsClient
 _AGREEMENT = r"/recurring/v3/agreements/[^/]+"
 _CALLS = (
     ("draft", "POST", r"/recurring/v3/agreements"),
-    ("create", "POST", r"/recurring/v3/agreements/charges"),
+    ("create", "POST", rf"/recurring/v3/agreements/charges|{_AGREEMENT}/charges"),
     ("find_agreement", "GET", _AGREEMENT),
     ("stop", "PATCH", _AGREEMENT),
     ("list_charges", "GET", rf"{_AGREEMENT}/charges"),
@@ -45,8 +45,9 @@ class Sent:
 
     @property
     def charges(self) -> list[str]:
-        """The names that a batch asks for."""
-        return [item["orderId"] for item in json.loads(self.body)]
+        """The names that it asks to create, one or many."""
+        asked = json.loads(self.body)
+        return [item["orderId"] for item in (asked if isinstance(asked, list) else [asked])]
 
 
 class Wire:
@@ -128,13 +129,17 @@ class Mortal:
         self._client = client
         self._deaths: dict[str, str] = {}
 
-    def die(self, when: str, call: str) -> None:
-        self._deaths[call] = when
+    def die(self, when: str, *calls: str) -> None:
+        """Die at the first of these calls."""
+        self._deaths = dict.fromkeys(calls, when)
 
     def __getattr__(self, call: str) -> Any:
         method = getattr(self._client, call)
-        when = self._deaths.pop(call, None)
-        return method if when is None else lambda *args, **kwargs: _die(when, lambda: method(*args, **kwargs))
+        if call not in self._deaths:
+            return method
+        when = self._deaths[call]
+        self._deaths = {}
+        return lambda *args, **kwargs: _die(when, lambda: method(*args, **kwargs))
 
 
 def _die(when: str, call: Callable[[], object]) -> None:

@@ -152,6 +152,11 @@ CALLS: dict[str, tuple[str, str, Callable[[VippsClient], Any]]] = {
     "draft": ("POST", AGREEMENTS, lambda c: c.draft_agreement(A_DRAFT, key=KEY)),
     "find agreement": ("GET", AGREEMENT, lambda c: c.find_agreement("agr_1")),
     "list agreements": ("GET", page_of_agreements(1), lambda c: c.list_agreements(AgreementStatus.ACTIVE, SINCE)),
+    "page of agreements": (
+        "GET",
+        page_of_agreements(3),
+        lambda c: c.page_of_agreements(AgreementStatus.ACTIVE, SINCE, 3),
+    ),
     "update": ("PATCH", AGREEMENT, lambda c: c.update_agreement("agr_1", NEW_TERMS, key=KEY)),
     "stop": ("PATCH", AGREEMENT, lambda c: c.stop_agreement("agr_1", key=KEY)),
     "accept": ("PATCH", ACCEPT, lambda c: c.accept_agreement("agr_1", "+4791234567", key=KEY)),

@@ -467,6 +467,7 @@ WRONG_SHAPES: list[tuple[str, object]] = [
     ("find agreement", an_agreement(pricing="9900")),
     ("find agreement", an_agreement(pricing={"amount": 99.0})),
     ("find agreement", an_agreement(pricing={"suggestedMaxAmount": "9900"})),
+    ("page of agreements", [an_agreement(id="")]),
     ("list agreements", {}),
     ("list agreements", {"agreements": []}),
     ("list agreements", [an_agreement(), {}]),

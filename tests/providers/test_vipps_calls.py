@@ -164,6 +164,17 @@ def test_agreements_that_fill_their_last_page_are_all_fetched(vipps: VippsClient
     assert len(CALLS["list agreements"][2](vipps)) == 2000
 
 
+@pytest.mark.parametrize(("size", "is_last"), [(0, True), (1, True), (1999, True), (2000, False)])
+def test_a_page_of_agreements_tells_whether_it_is_the_last(
+    vipps: VippsClient, fake_vipps: FakeVipps, size: int, is_last: bool
+) -> None:
+    fake_vipps.on("GET", page_of_agreements(3), [an_agreement()] * size)
+
+    page = CALLS["page of agreements"][2](vipps)
+
+    assert (len(page.views), page.is_last) == (size, is_last)
+
+
 @pytest.mark.parametrize("status", AGREEMENT_STATUSES.values())
 def test_agreements_are_asked_for_by_status_and_by_the_millisecond_of_their_draft(
     vipps: VippsClient, fake_vipps: FakeVipps, status: AgreementStatus
@@ -174,6 +185,17 @@ def test_agreements_are_asked_for_by_status_and_by_the_millisecond_of_their_draf
 
     assert vipps.list_agreements(status, since) == []
     assert [call.path for call in fake_vipps.calls] == [path]
+
+
+def test_agreements_without_end_are_given_up(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    full = json.dumps([{"id": "agr_1", "status": "ACTIVE"}] * 2000).encode()
+    for number in range(1, 101):
+        fake_vipps.on("GET", page_of_agreements(number), full)
+
+    with pytest.raises(ProviderUncertain, match="goes on listing agreements"):
+        CALLS["list agreements"][2](vipps)
+
+    assert len(fake_vipps.calls) == 100
 
 
 # Ids in paths

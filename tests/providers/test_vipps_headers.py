@@ -239,6 +239,7 @@ def test_a_failed_token_is_not_kept(vipps: VippsClient, fake_vipps: FakeVipps) -
     found = vipps.find_agreement("agr_1")
 
     assert found is not None
+    assert [call.headers["Authorization"] for call in fake_vipps.calls] == ["Bearer a"]
 
 
 def test_a_token_that_comes_too_often_is_waited_for_as_long_as_vipps_says(

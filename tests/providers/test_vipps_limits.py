@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 
 from invoice.errors import ProviderError, ProviderUnavailable
+from invoice.lifecycle import AgreementStatus
 from invoice.providers.vipps import VippsClient
 from invoice.providers.vipps_caller import SalesUnit
 from invoice.providers.vipps_limits import RATES
 from invoice.services.limits import SharedRates
-from tests.conftest import StandingClock
+from tests.conftest import NOON, StandingClock
 from tests.providers.calls import (
     A_CAPTURE,
     AGREEMENT,
@@ -22,6 +23,7 @@ from tests.providers.calls import (
     KEY,
     NEW_TERMS,
     PAGE_2,
+    SINCE,
     FakeRates,
     a_charge,
     an_agreement,
@@ -35,6 +37,7 @@ TAKEN: dict[str, list[tuple[str, int]]] = {
     "draft": [("123456:draft", 300)],
     "find agreement": [("123456:fetch_agreement:agr_1", 120)],
     "list agreements": [("123456:list_agreements", 5)],
+    "page of agreements": [("123456:list_agreements", 5)],
     "update": [("123456:update_agreement:agr_1", 5)],
     "stop": [("123456:update_agreement:agr_1", 5)],
     "accept": [],
@@ -266,19 +269,20 @@ def test_what_vipps_holds_for_one_worker_it_holds_for_all(
     assert another.find_agreement("agr_1") is not None
 
 
-@pytest.mark.xfail(strict=True, reason="vipps.list_agreements asks for a third page at once, which its share forbids")
-def test_a_list_of_many_pages_can_be_read_within_the_share(
+def test_a_list_of_many_pages_is_read_page_by_page_within_the_share(
     app: Flask, fake_vipps: FakeVipps, time: StandingClock
 ) -> None:
     client = counting(fake_vipps, SharedRates())
-    for number in (1, 2):
-        fake_vipps.on("GET", page_of_agreements(number), [an_agreement()] * 2000)
-    fake_vipps.on("GET", page_of_agreements(3), [])
+    for number in (1, 2, 3):
+        fake_vipps.on("GET", page_of_agreements(number), [an_agreement()] * (2000 if number < 3 else 1))
 
-    def listed() -> list[Any]:
-        with suppress(ProviderUnavailable):
-            return list(CALLS["list agreements"][2](client))
-        time.move(minutes=15)  # as the sweep does
-        return []
+    def read(number: int) -> int:
+        try:
+            return len(client.page_of_agreements(AgreementStatus.ACTIVE, SINCE, number).views)
+        except ProviderUnavailable as error:
+            time.move(seconds=error.retry_after_s or 0)
+            return read(number)
 
-    assert len(listed() or listed() or listed()) == 4000
+    assert [read(number) for number in (1, 2, 3)] == [2000, 2000, 1]
+    assert [call.path for call in fake_vipps.calls] == [page_of_agreements(number) for number in (1, 2, 3)]
+    assert time.at == NOON + timedelta(seconds=20)

@@ -49,6 +49,9 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.invoice_database_url == "sqlite:///invoice.sqlite3"
     assert (settings.invoice_lead_days, settings.invoice_retry_days, settings.invoice_link_days) == (3, 5, 14)
     assert settings.twilio_base_url == ""
+    caps = (settings.invoice_sms_per_product, settings.invoice_sms_per_number, settings.invoice_sms_per_partner)
+    assert caps == (1, 3, 1000)
+    assert settings.sms_countries == ("+47", "+45", "+358", "+46")
     assert "vipps.dk" in settings.landing_domains
 
 
@@ -88,6 +91,10 @@ WRONG = {
     "INVOICE_LEAD_DAYS": "canary-5",
     "INVOICE_RETRY_DAYS": "15",
     "INVOICE_LINK_DAYS": "0",
+    "INVOICE_SMS_PER_PRODUCT": "-1",
+    "INVOICE_SMS_PER_NUMBER": "canary-11",
+    "INVOICE_SMS_PER_PARTNER": "1000001",
+    "INVOICE_SMS_COUNTRIES": "canary-12",
     "VIPPS_BASE_URL": "ftp://canary-6.example.com",
     "VIPPS_CLIENT_ID": "",
     "VIPPS_CLIENT_SECRET": "",
@@ -176,6 +183,8 @@ def test_this_machine_and_other_ports_are_addresses(address: str) -> None:
         ("INVOICE_LEAD_DAYS", ("0", "15", "-1", "1.5", "", "three")),
         ("INVOICE_RETRY_DAYS", ("-1", "15")),
         ("INVOICE_LINK_DAYS", ("0", "91")),
+        ("INVOICE_SMS_PER_NUMBER", ("-1", "1001", "many")),
+        ("INVOICE_SMS_COUNTRIES", ("", "47", "+0", "+47,", "+47 +45", "+47,+45\n", "+1234", "\u0661")),
         ("VIPPS_MERCHANT_SERIAL_NUMBER", ("123", "12345678901", "12345\n", "\u0661\u0662\u0663\u0664")),
         ("TWILIO_ACCOUNT_SID", ("AC" + "0" * 31, "AC" + "0" * 32 + "\n", "SK" + "0" * 32)),
         ("INVOICE_SECRET_KEY", ("", "x" * 31)),

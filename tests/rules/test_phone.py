@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoice.errors import Invalid
-from invoice.phone import is_doubtful, normalise, segments, to_gsm, to_msisdn
+from invoice.phone import is_doubtful, is_originator, normalise, printable, segments, to_gsm, to_msisdn
 
 # Numbers
 
@@ -183,3 +183,59 @@ def test_a_typographic_sign_no_longer_costs_a_second_message() -> None:
     text = "a" * 150 + "–"
 
     assert (segments(text), segments(to_gsm(text))) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("bl\u0061\u030ab\u00e6r", "blåbær"),
+        ("a\u2009b\u202fc\u00a0d\te", "a b c d e"),
+        ("a\u2010b\u2011c\u2212d", "a-b-c-d"),
+        ("„a“ ‚b‘", '"a" ,b\''),
+        ("Čau «x» 你好", "Čau «x» 你好"),
+    ],
+)
+def test_nothing_is_lost_on_the_way_to_the_gsm_alphabet(text: str, plain: str) -> None:
+    assert to_gsm(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\x00b\x1bc\x7fd\x85e", "abcde"),
+        ("a\r\nb\rc\nd\te", "a\nb\nc\nd\te"),
+        ("a\u202eb\u2066c\u200fd\u061ce", "abcde"),
+        ("a\u200bb\ufeffc\u00add\u2060e", "abcde"),
+        ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),
+    ],
+)
+def test_what_nobody_sees_is_left_out(text: str, seen: str) -> None:
+    assert printable(text) == seen
+
+
+@given(st.text(max_size=50))
+def test_a_text_that_went_through_once_stays_as_it_is(text: str) -> None:
+    once = to_gsm(printable(text))
+
+    assert to_gsm(printable(once)) == once
+
+
+# Who a text comes from
+
+
+@pytest.mark.parametrize(
+    "name", ["1", "2119", "12345678901234", "AB", "My Company", "ABCDEFGHIJK", "4U", "+4791234567"]
+)
+def test_a_text_can_come_from_a_short_number_a_name_or_a_number(name: str) -> None:
+    assert is_originator(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "A", "ABCDEFGHIJKL", "123456789012345", " AB", "AB ", "A_B", "Bjørn", "2119\n", "٢١١٩", "AB\x00"),
+        *("+0123456789", "+123", "+1234567890123456", "+47 91234567", "12 34"),
+    ],
+)
+def test_a_text_comes_from_nobody_else(name: str) -> None:
+    assert not is_originator(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from invoice.services.jobs import Jobs, Services
 from tests.conftest import StandingClock
 from tests.factories import a_partner, an_active_subscription, charges, event_types, settle, subscription
 from tests.fakes import FakePayments
+from tests.services.test_doubt import assert_the_books_hold, pass_time, the_name
 
 
 def live(jobs: Jobs, payments: FakePayments, time: StandingClock, *, days: int, step: int = 1) -> None:
@@ -289,3 +290,188 @@ def test_money_arriving_after_the_last_retry_is_taken_in(
     services.charges.refresh(charges(number)[1].id)
 
     assert charges(number)[1].status == ChargeStatus.CHARGED
+
+
+# Sent again, and not for ever
+
+
+def not_created(services: Services, name: str, number: int = 0) -> None:
+    """Vipps says that a charge that it took in could not be created."""
+    body = {"agreement_id": "agr_1", "external_id": str(number), "charge_name": name, "says_not_created": True}
+    services.inbox.take_webhook(json.dumps(body).encode(), "123456")
+
+
+def sent_names(payments: FakePayments) -> list[list[str]]:
+    return [[item["name"] for item in json.loads(request)] for _, request in payments.batches]
+
+
+def test_what_vipps_could_not_create_is_sent_again_after_ten_minutes_under_its_name(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    time.move(days=27)
+    settle(jobs)
+    not_created(services, name)
+    for _ in range(9):
+        settle(jobs)
+        time.move(minutes=1)
+    assert sent_names(payments) == [[name]]
+
+    for _ in range(5):
+        settle(jobs)
+        time.move(minutes=1)
+    payments.hidden.clear()
+    pass_time(jobs, time, hours=1)
+
+    assert sent_names(payments) == [[name], [name]]
+    assert len({key for key, _ in payments.batches}) == 2
+    assert (charges(number)[-1].status, charges(number)[-1].sends) == (ChargeStatus.SUBMITTED, 2)
+    assert_the_books_hold(number, payments)
+
+
+def test_what_shows_at_vipps_all_the_same_is_not_sent_again(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=27)
+    settle(jobs)
+
+    not_created(services, the_name(number, 1))
+    pass_time(jobs, time, hours=1)
+
+    assert len(payments.batches) == 1
+    assert (charges(number)[-1].status, charges(number)[-1].failure_reason) == (ChargeStatus.SUBMITTED, None)
+
+
+def test_a_charge_is_sent_three_times_and_is_then_an_operators(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    name = the_name(number, 1)
+    payments.hidden.add(name)
+    time.move(days=27)
+    for try_number in range(6):
+        settle(jobs)
+        not_created(services, name, try_number)
+        pass_time(jobs, time, hours=1)
+
+    assert sent_names(payments) == [[name]] * 3
+    assert (charges(number)[-1].status, charges(number)[-1].sends) == (ChargeStatus.REFUSED, 3)
+    assert event_types(number).count("charge.refused") == 1
+    pass_time(jobs, time, hours=24 * 40, step=24)
+    assert sent_names(payments).count([name]) == 3
+    assert [c.period for c in charges(number)] == [0, 1, 2], "the period after it comes"
+
+
+def test_an_account_cannot_have_anothers_charge_sent_again(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    payments.hidden.add(the_name(number, 1))
+    time.move(days=27)
+    settle(jobs)
+    body = {"agreement_id": "agr_1", "external_id": None, "charge_name": the_name(number, 1), "says_not_created": True}
+
+    services.inbox.take_webhook(json.dumps(body).encode(), "100000")
+    services.inbox.take_webhook(json.dumps({**body, "account": "100000"}).encode(), "123456")
+    pass_time(jobs, time, hours=2)
+
+    assert len(payments.batches) == 1
+
+
+def test_a_neighbour_that_spoils_the_list_does_not_use_up_a_charges_tries(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    numbers = [an_active_subscription(services, payments) for _ in range(8)]
+    payments.spoils_batches.add(the_name(numbers[0], 1))
+    good = the_name(numbers[1], 1)
+    payments.hidden.add(good)
+    time.move(days=27)
+    settle(jobs)
+    assert charges(numbers[1])[-1].sends == 1
+
+    not_created(services, good)
+    pass_time(jobs, time, hours=1)
+
+    assert charges(numbers[1])[-1].sends == 2
+    assert "charge.refused" not in event_types(numbers[1])
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_nothing_is_created_while_our_clock_is_wrong(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, minutes: int
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    payments.skew = timedelta(minutes=minutes)
+    time.move(days=27)
+    pass_time(jobs, time, hours=12)
+    assert ("create" in payments.calls, charges(number)[-1].status) == (False, ChargeStatus.SUBMITTING)
+
+    payments.skew = timedelta(minutes=minutes) * 5 / 6  # five minutes are what is borne
+    pass_time(jobs, time, hours=2)
+
+    assert charges(number)[-1].status == ChargeStatus.SUBMITTED
+    assert sent_names(payments) == [[the_name(number, 1)]]
+
+
+def test_a_cancel_while_the_clock_is_wrong_leaves_nothing_to_send(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    payments.skew = timedelta(hours=1)
+    time.move(days=27)
+    settle(jobs)
+
+    services.subscriptions.cancel(number)
+    payments.skew = timedelta(0)
+    pass_time(jobs, time, hours=2)
+
+    assert (payments.batches, charges(number)[-1].status) == ([], ChargeStatus.VOID)
+    assert_the_books_hold(number, payments)
+
+
+# What is planned
+
+
+def test_what_our_own_check_turns_down_is_told_and_never_sent(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number, other = an_active_subscription(services, payments), an_active_subscription(services, payments)
+    payments.local_faults[the_name(number, 1)] = "amount: too high"
+
+    live(jobs, payments, time, days=66, step=2)
+
+    bad = next(c for c in charges(number) if c.period == 1)
+    assert (bad.status, bad.failure_reason, bad.sends) == (ChargeStatus.REFUSED, "amount: too high", 0)
+    assert event_types(number).count("charge.refused") == 1
+    assert not any(bad.name in names for names in sent_names(payments))
+    assert [p for p, _, captured in periods(number) if captured] == [0, 2]
+    assert [p for p, _, captured in periods(other) if captured] == [0, 1, 2]
+
+
+def test_late_periods_never_come_to_more_than_five_prices_in_an_interval(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    time.move(days=30 * 9)  # nothing ran
+
+    live(jobs, payments, time, days=75)
+
+    paid = [(p, date.fromisoformat(due)) for p, due, captured in periods(number) if captured and p]
+    assert [p for p, _ in paid] == list(range(1, len(paid) + 1))
+    assert len(paid) >= 10
+    starts = [date(2027, month, 10) for month in range(7, 12)]
+    for first, end in zip(starts, starts[1:], strict=False):
+        assert sum(first <= due < end for _, due in paid) <= 5
+    assert_the_books_hold(number, payments)

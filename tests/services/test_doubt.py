@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
 
-from invoice.errors import ProviderRefused, ProviderUnavailable, ProviderUncertain
-from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
+from invoice.errors import (
+    Conflict,
+    Invalid,
+    ProviderDenied,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUncertain,
+)
+from invoice.lifecycle import (
+    CHARGE_FREES_PERIOD,
+    CHARGE_OPEN,
+    AgreementStatus,
+    ChargeStatus,
+    Interval,
+    SubscriptionStatus,
+)
+from invoice.services import endings
+from invoice.services.changes import NewTerms
 from invoice.services.jobs import Job, Jobs, Services
-from invoice.store.db import db, transaction
-from invoice.store.models import Charge, Partner
+from invoice.store import queries
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Charge, Partner, Subscription
 from tests.conftest import StandingClock
 from tests.factories import (
     a_partner,
     a_wish,
+    accept,
     an_active_subscription,
     charges,
     event_types,
@@ -36,6 +55,31 @@ def pass_time(jobs: Jobs, time: StandingClock, *, hours: int, step: int = 1) -> 
 
 def the_name(number: int, period: int) -> str:
     return f"{subscription(number).ulid}-p{period:04d}-a0"
+
+
+LIVING = (SubscriptionStatus.PENDING, SubscriptionStatus.ACTIVE)
+
+
+def assert_the_books_hold(number: int, payments: FakePayments) -> None:
+    """What must be true of a subscription at every moment, here and at Vipps, whatever has happened."""
+    rows, found = charges(number), subscription(number)
+    there = {n: c for a in payments.agreements.values() for n, c in a.charges.items() if found.ulid in n}
+    for row in rows:
+        assert 0 <= row.refunded <= row.captured <= row.amount
+        assert row.name not in there or there[row.name].amount == row.amount, "an amount that has left has changed"
+    for name, charge in there.items():
+        assert 0 <= charge.refunded <= charge.captured <= charge.amount
+        assert charge.refunded == sum(amount for refunded, amount, _ in payments.refunds if refunded == name)
+    ours = [row.period for row in rows if row.status not in CHARGE_FREES_PERIOD and not row.is_surplus]
+    surplus = {row.name for row in rows if row.is_surplus}
+    free = (ChargeStatus.FAILED, ChargeStatus.CANCELLED)
+    theirs = [n.split("-")[1] for n, c in there.items() if c.status not in free and n not in surplus]
+    assert len(ours) == len(set(ours)), "a period has two charges here"
+    assert len(theirs) == len(set(theirs)), "a period has two charges at Vipps"
+    if found.status not in LIVING:
+        assert ChargeStatus.PLANNED not in {row.status for row in rows}
+    with reading():
+        assert [event.seq for event in queries.timeline(number)] == list(range(1, found.event_count + 1))
 
 
 def test_an_initial_charge_that_shows_late_is_never_made_by_us(
@@ -190,8 +234,6 @@ def test_a_cancel_is_not_done_before_the_initial_money_is_found(
 def test_what_could_not_be_sent_for_weeks_falls_due_one_at_a_time(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, suspended: bool
 ):
-    from invoice.lifecycle import Interval  # noqa: PLC0415
-
     partner = a_partner()
     number = an_active_subscription(services, payments, interval=Interval.WEEK)
     _suspend(partner.id, time if suspended else None)
@@ -457,3 +499,119 @@ def test_a_set_aside_charge_is_told_once(services: Services, payments: FakePayme
         settle(jobs)
 
     assert event_types(number).count("charge.quarantined") == 1
+
+
+# Everything at once
+
+FAILED = ChargeStatus.FAILED
+
+
+class Walk:
+    """A subscription to which anything may happen, in an order that `seed` chooses."""
+
+    def __init__(self, services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, seed: int) -> None:
+        self.services, self.payments, self.jobs, self.time = services, payments, jobs, time
+        self.dice = random.Random(seed)
+        self.steps: list[str] = []
+        self.number = services.subscriptions.request(a_partner(), a_wish(interval=Interval.WEEK)).subscription_id
+        with transaction():
+            db.session.get_one(Subscription, self.number).reserves_initial = True
+        payments.end("agr_1", AgreementStatus.EXPIRED)
+        time.move(minutes=5)
+        services.consents.open(subscription(self.number).link_token)
+        accept(services, payments, self.number)
+
+    def step(self) -> None:
+        """Let one thing happen, then the work be done, by a worker that may die at it."""
+        moves = (self.ask, self.ask, self.ask, self.fail, self.fail, self.settle_one, self.ring, self.hide)
+        move = self.dice.choice(moves)
+        self.steps.append(move.__name__)
+        try:
+            move()
+        except (Conflict, Invalid) as refusal:
+            self.steps.append(refusal.message)
+        self.work()
+        self.time.move(**self.dice.choice([{"seconds": 3}, {"minutes": 10}, {"hours": 2}, {"days": 1}, {"days": 2}]))
+        self.work()
+        assert_the_books_hold(self.number, self.payments)
+
+    def work(self) -> None:
+        try:
+            settle(self.jobs)
+        except SystemExit:
+            self.steps.append("killed")
+
+    def ask(self) -> None:
+        charge = self.dice.choice(charges(self.number))
+        amount = self.dice.choice([None, 100, 3000, charge.amount])
+        asks = [
+            lambda: self.services.captures.capture(charge.id, amount),
+            lambda: self.services.refunds.refund(charge.id, amount, "goodwill"),
+            lambda: self.services.cancels.cancel(charge.id),
+            lambda: self.services.changes.change(self.number, NewTerms(amount=self.dice.randint(9000, 11000))),
+            self.change_a_mind,
+        ]
+        chosen = self.dice.randrange(len(asks))
+        self.steps.append(f"{chosen} {charge.name[-8:]} {amount}")
+        asks[chosen]()
+
+    def change_a_mind(self) -> None:
+        if subscription(self.number).stop_on is None:
+            endings.end_with_period(self.number)
+        else:
+            endings.keep(self.number)
+
+    def fail(self) -> None:
+        calls = ["capture", "refund", "cancel_charge", "update", "create", "find_charge", "find_agreement", "stop"]
+        errors = [ProviderUncertain("?"), ProviderUnavailable("429"), ProviderDenied("keys"), SystemExit()]
+        when = self.dice.choice([self.payments.faults.before, self.payments.faults.after])
+        when(self.dice.choice(calls), self.dice.choice(errors))
+
+    def settle_one(self) -> None:
+        due = [row.name for row in charges(self.number) if row.due_on <= self.time.at.date()]
+        for name in sorted(set(due) & set(self.payments.names())):
+            if self.payments.charge(name).status == ChargeStatus.SUBMITTED:
+                self.payments.settle_charge(name, self.dice.choice([ChargeStatus.CHARGED] * 3 + [FAILED]))
+
+    def ring(self) -> None:
+        name = self.dice.choice(charges(self.number)).name
+        ring = {"agreement_id": "agr_2", "external_id": str(len(self.steps)), "charge_name": name}
+        self.payments.during_look = lambda: self.services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+
+    def hide(self) -> None:
+        if self.payments.hidden:
+            self.payments.hidden.clear()
+        else:
+            self.payments.hidden.update(self.payments.names()[-1:])
+
+    def come_to_rest(self) -> None:
+        """Vipps is well again, and everything is done."""
+        self.payments.faults, self.payments.during_look = type(self.payments.faults)(), None
+        self.payments.hidden.clear()
+        pass_time(self.jobs, self.time, hours=60, step=4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_the_books_hold_and_come_to_agree(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, seed: int
+):
+    walk = Walk(services, payments, jobs, time, seed)
+    for _ in range(35):
+        walk.step()
+    walk.come_to_rest()
+    is_over = seed % 2 == 1
+    if is_over and subscription(walk.number).status == SubscriptionStatus.ACTIVE:
+        services.subscriptions.cancel(walk.number)
+        pass_time(jobs, time, hours=10)
+
+    assert not is_over or subscription(walk.number).status == SubscriptionStatus.CANCELLED
+    assert_the_books_hold(walk.number, payments)
+    for row in charges(walk.number):
+        if row.name in payments.names():
+            there = payments.charge(row.name)
+            assert (row.status, row.captured, row.refunded) == (there.status, there.captured, there.refunded), (
+                walk.steps
+            )
+            asked = sum(amount for name, amount, _ in payments.captures if name == row.name)
+            assert not row.is_reserved or there.captured == asked, "captured otherwise than was asked for"
+        assert not is_over or row.status not in CHARGE_OPEN

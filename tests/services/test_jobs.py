@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -189,3 +190,45 @@ def test_the_engine_leaves_a_sign_of_life(time: StandingClock, app: object):
     age = last_beat()
     assert age is not None
     assert age.total_seconds() == 3
+
+
+def test_job_rates_forgets_what_nobody_has_used_for_long(services: Services, jobs: Jobs, time: StandingClock):
+    services.rates.take("used once", 60)
+    time.move(minutes=59)
+    services.rates.take("in use", 60)
+
+    time.move(minutes=2)
+    done = [job(jobs, "rates").run_once() for _ in range(2)]
+
+    assert done == [1, 0]
+
+
+def test_job_roll_puts_off_the_look_at_what_still_answers(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    living, stopped = an_active_subscription(services, payments), an_active_subscription(services, payments)
+    due_at = newest_agreement(stopped).check_at
+    payments.end("agr_2")
+    time.move(hours=12)
+
+    done = [job(jobs, "roll").run_once() for _ in range(2)]
+
+    assert done == [1, 0]
+    assert newest_agreement(living).check_at == time.at + timedelta(hours=24)
+    assert newest_agreement(stopped).check_at == due_at
+
+
+def test_job_sweep_that_fails_is_run_again_before_its_time(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    payments.faults.after("draft", ProviderUncertain("timeout"))
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.accept("agr_1")
+    payments.faults.before("list_agreements", ProviderUncertain("timeout"))
+    settle(jobs)
+
+    time.move(seconds=10)
+    settle(jobs)
+
+    assert subscription(number).status == SubscriptionStatus.ACTIVE

@@ -7,8 +7,8 @@ import pytest
 from invoice.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import MessageStatus
 from invoice.providers.base import Receipt
+from invoice.services.invitations import compose
 from invoice.services.jobs import Jobs, Services
-from invoice.services.messages import compose
 from invoice.store.db import db, reading
 from invoice.store.models import Message
 from tests.conftest import StandingClock
@@ -37,10 +37,19 @@ def invited(services: Services) -> int:
         ("Se {{ PaymentSelectionPageUrl }}!", f"Se {LINK}!"),
         ("Hei – «Avisen»…", f"Hei - «Avisen»... {LINK}"),
         ("", LINK),
+        ("{{amount}} {{Currency}} {{nobody}}til {{ url }}", f"99.00 NOK til {LINK}"),
+        ("{{7*7}} {{}} {{a b}} {{{amount}}}", f"{{{{7*7}}}} {{{{}}}} {{{{a b}}}} {{99.00}} {LINK}"),
+        ("a\x00\u202eb\r\nc", f"ab\nc {LINK}"),
     ],
 )
 def test_the_link_stands_where_the_partner_wants_it_or_at_the_end(text: str, expected: str):
-    assert compose(text, LINK) == expected
+    assert compose(text, LINK, {"amount": "99.00", "currency": "NOK"}) == expected
+
+
+def test_a_value_is_not_read_as_a_text_with_placeholders():
+    assert (
+        compose("{{name}}", LINK, {"name": "{{url}} {{amount}}", "amount": "1"}) == f"{{{{url}}}} {{{{amount}}}} {LINK}"
+    )
 
 
 def test_a_text_of_our_own_says_who_asks_and_what_it_costs(services: Services, sms: FakeSms, jobs: Jobs):

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
-from invoice.errors import ProviderDenied, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
-from invoice.lifecycle import ChargeStatus
+import pytest
+from flask import Flask
+
+from invoice.errors import (
+    Conflict,
+    Invalid,
+    ProviderDenied,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUncertain,
+)
+from invoice.lifecycle import ChargeStatus, RefundStatus
 from invoice.services import refunds
 from invoice.services.jobs import Jobs, Services
 from invoice.store import queries
-from invoice.store.db import transaction
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import Charge, Refund
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, event_types, settle
 from tests.fakes import FakePayments
+from tests.services.test_captures import a_capture_that_dies, a_reservation
+from tests.services.test_doubt import assert_the_books_hold, job_of, pass_time
+from tests.services.test_races import together
+
+
+class SlowBank(FakePayments):
+    """A provider that may take a refund in and give the money back later."""
+
+    def refund_charge(self, agreement_id: str, name: str, request: str, *, key: str) -> None:
+        give_back: Callable[..., None] = super().refund_charge
+        if not self.acts_late:
+            give_back(agreement_id, name, request, key=key)
+            return
+        self._begin("refund")
+        self.owed.append(lambda: give_back(agreement_id, name, request, key=key))
+
+
+@pytest.fixture
+def payments() -> FakePayments:
+    return SlowBank()
 
 
 def accepted_after_the_cancel(services: Services, payments: FakePayments) -> int:
@@ -114,3 +149,362 @@ def test_a_refused_refund_is_told_and_not_repeated(
 
     assert payments.calls.count("refund") == 1
     assert "refund.failed" in event_types(number)
+
+
+# By request
+
+
+def a_paid_charge(services: Services, payments: FakePayments) -> tuple[int, int]:
+    """Return the number of a subscription that has paid 99 kr, and that charge's id."""
+    a_partner()
+    number = an_active_subscription(services, payments)
+    return number, charges(number)[0].id
+
+
+def given_back(number: int, payments: FakePayments) -> tuple[int, int]:
+    """What has gone back: in our books, and at Vipps."""
+    assert_the_books_hold(number, payments)
+    charge = charges(number)[0]
+    return charge.refunded, payments.charge(charge.name).refunded
+
+
+def in_the_portal(number: int, payments: FakePayments, amount: int) -> None:
+    """Somebody gives money back at Vipps, and no webhook comes."""
+    name = charges(number)[0].name
+    charge = payments.charge(name)
+    whole = charge.refunded + amount == charge.captured
+    status = ChargeStatus.REFUNDED if whole else ChargeStatus.PARTIALLY_REFUNDED
+    payments.agreements["agr_1"].charges[name] = replace(charge, refunded=charge.refunded + amount, status=status)
+    payments.refunds.append((name, amount, f"portal {len(payments.refunds)}"))
+
+
+def refund_rows() -> list[Refund]:
+    with reading():
+        found = list(db.session.scalars(db.select(Refund).order_by(Refund.id)))
+        db.session.expunge_all()
+        return found
+
+
+def test_all_that_is_left_goes_back_on_request(services: Services, payments: FakePayments, jobs: Jobs):
+    number, charge_id = a_paid_charge(services, payments)
+
+    services.refunds.refund(charge_id, None, "goodwill")
+    settle(jobs)
+
+    assert given_back(number, payments) == (9900, 9900)
+    assert charges(number)[0].status == ChargeStatus.REFUNDED
+    assert event_types(number)[-1] == "charge.refunded"
+
+
+def test_parts_go_back_until_nothing_is_left(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    for part in (3000, 100, None):
+        services.refunds.refund(charge_id, part, "goodwill")
+        settle(jobs)
+
+    with pytest.raises(Conflict, match="nothing to give back"):
+        services.refunds.refund(charge_id, 100, "goodwill")
+
+    assert given_back(number, payments) == (9900, 9900)
+    assert [amount for _, amount, _ in payments.refunds] == [3000, 100, 6800]
+
+
+@pytest.mark.parametrize("amount", [0, -100, 99, 9901, 10**15])
+def test_an_amount_that_was_not_taken_does_not_go_back(
+    services: Services, payments: FakePayments, jobs: Jobs, amount: int
+):
+    _, charge_id = a_paid_charge(services, payments)
+
+    with pytest.raises(Invalid):
+        services.refunds.refund(charge_id, amount, "goodwill")
+    settle(jobs)
+
+    assert refund_rows() == []
+    assert "refund" not in payments.calls
+
+
+def test_while_one_is_unknown_no_other_begins(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    payments.faults.after("refund", ProviderUncertain("timeout"))
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    settle(jobs)
+
+    with pytest.raises(Conflict, match="under way"):
+        services.refunds.refund(charge_id, 3000, "goodwill")
+    pass_time(jobs, time, hours=1)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    settle(jobs)
+
+    assert given_back(number, payments) == (6000, 6000)
+
+
+def test_of_many_refunds_at_once_one_is_accepted(
+    app: Flask, services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+
+    def refund() -> str:
+        try:
+            services.refunds.refund(charge_id, 6000, "goodwill")
+        except Conflict:
+            return "refused"
+        return "accepted"
+
+    answers = together(app, *[refund] * 6)
+    together(app, *[lambda: job_of(jobs, "operations").run_once()] * 3)
+    settle(jobs)
+
+    assert Counter(answers) == {"accepted": 1, "refused": 5}
+    assert given_back(number, payments) == (6000, 6000)
+
+
+@pytest.mark.parametrize("status", ["PLANNED", "SUBMITTING", "SUBMITTED", "FAILED", "CANCELLED", "VOID", "REFUSED"])
+def test_what_was_not_taken_cannot_go_back(
+    services: Services, payments: FakePayments, time: StandingClock, status: str
+):
+    _, charge_id = a_paid_charge(services, payments)
+    with transaction():
+        db.session.get_one(Charge, charge_id).status = ChargeStatus(status)
+
+    with pytest.raises(Conflict, match=status):
+        services.refunds.refund(charge_id, 100, "goodwill")
+
+
+def test_a_year_after_it_was_taken_it_cannot_go_back(services: Services, payments: FakePayments, time: StandingClock):
+    _, charge_id = a_paid_charge(services, payments)
+
+    time.move(days=365)
+    assert services.refunds.refund(charge_id, 100, "goodwill")
+    time.move(seconds=1)
+    with pytest.raises(Conflict, match="365"):
+        services.refunds.refund(charge_id, 100, "goodwill")
+
+
+@pytest.mark.parametrize("amount", [3000, None])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", ["refund", "find_charge"])
+@pytest.mark.parametrize("error", [ProviderUncertain("timeout"), ProviderUnavailable("429"), ProviderDenied("keys")])
+def test_a_refund_by_request_whose_answer_is_lost_happens_once(
+    services: Services,
+    payments: FakePayments,
+    jobs: Jobs,
+    time: StandingClock,
+    call: str,
+    when: str,
+    error: ProviderError,
+    amount: int | None,
+):
+    number, charge_id = a_paid_charge(services, payments)
+    getattr(payments.faults, when)(call, error, error)
+
+    services.refunds.refund(charge_id, amount, "goodwill")
+    pass_time(jobs, time, hours=3)
+
+    assert given_back(number, payments) == (amount or 9900, amount or 9900)
+    assert len(payments.refunds) == 1
+
+
+@pytest.mark.parametrize("amount", [3000, None])
+@pytest.mark.parametrize(
+    ("call", "when"),
+    [("find_charge", "before"), ("find_charge", "answered"), ("refund", "before"), ("refund", "after")],
+)
+def test_a_kill_at_any_step_gives_back_once(
+    services: Services,
+    payments: FakePayments,
+    jobs: Jobs,
+    time: StandingClock,
+    call: str,
+    when: str,
+    amount: int | None,
+):
+    number, charge_id = a_paid_charge(services, payments)
+    services.refunds.refund(charge_id, amount, "goodwill")
+    a_capture_that_dies(payments, call, when)
+    with pytest.raises(SystemExit):
+        settle(jobs)
+
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (amount or 9900, amount or 9900)
+    assert len(payments.refunds) == 1
+
+
+def test_a_refund_that_is_only_accepted_is_not_believed_and_not_repeated(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    payments.acts_late = True
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    pass_time(jobs, time, hours=3)
+    assert given_back(number, payments) == (0, 0)
+    assert refund_rows()[0].status == RefundStatus.REQUESTED
+
+    payments.acts_late = False
+    payments.catch_up()
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (3000, 3000)
+    assert refund_rows()[0].status == RefundStatus.DONE
+
+
+def test_what_somebody_gave_back_in_the_portal_is_not_taken_for_ours(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    in_the_portal(number, payments, 3000)
+
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    payments.faults.before("refund", ProviderUncertain("timeout"))
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (6000, 6000)
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_the_portal_gave_back_is_not_taken_for_ours_though_the_first_look_failed(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, dies: bool
+):
+    number, charge_id = a_paid_charge(services, payments)
+    in_the_portal(number, payments, 3000)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    payments.faults.before("find_charge", SystemExit() if dies else ProviderUnavailable("429"))
+    if dies:
+        with pytest.raises(SystemExit):
+            settle(jobs)
+
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (6000, 6000)
+
+
+def test_more_than_the_portal_has_left_is_refused_and_the_row_is_looked_at(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    in_the_portal(number, payments, 3000)
+    services.refunds.refund(charge_id, None, "goodwill")
+    settle(jobs)
+    assert (payments.calls.count("refund"), "refund.failed" in event_types(number)) == (0, True)
+    assert given_back(number, payments) == (3000, 3000)
+
+    services.refunds.refund(charge_id, None, "goodwill")
+    settle(jobs)
+
+    assert given_back(number, payments) == (9900, 9900)
+
+
+def test_a_worker_that_wakes_up_late_gives_back_nothing_more(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+
+    def asleep_past_the_lease() -> None:
+        time.move(minutes=3)
+        assert job_of(jobs, "operations").run_once() == 1  # another worker does it all
+
+    payments.during_look = asleep_past_the_lease
+    settle(jobs)
+    payments.refunds[0] = (*payments.refunds[0][:2], "a key that Vipps has forgotten")
+    pass_time(jobs, time, hours=30, step=5)
+
+    assert given_back(number, payments) == (3000, 3000)
+
+
+def test_a_webhook_that_rings_while_the_refund_is_read_back_is_heard(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    name = charges(number)[0].name
+    services.refunds.refund(charge_id, 3000, "goodwill")
+
+    def given_back_there_as_well() -> None:
+        if not payments.refunds:
+            payments.during_look = given_back_there_as_well
+            return
+        in_the_portal(number, payments, 6900)
+        ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+        services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+
+    payments.during_look = given_back_there_as_well
+    settle(jobs)
+
+    assert given_back(number, payments) == (9900, 9900)
+    assert charges(number)[0].status == ChargeStatus.REFUNDED
+
+
+def test_of_what_is_set_aside_only_what_was_taken_can_go_back(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = a_reservation(services, payments, time)
+    charge_id = charges(number)[0].id
+    with pytest.raises(Conflict):
+        services.refunds.refund(charge_id, 100, "goodwill")
+    services.captures.capture(charge_id, 3000)
+    settle(jobs)
+    with pytest.raises(Invalid):
+        services.refunds.refund(charge_id, 3001, "goodwill")
+
+    services.refunds.refund(charge_id, 2000, "goodwill")
+    pass_time(jobs, time, hours=1)
+
+    assert given_back(number, payments) == (2000, 2000)
+
+
+def test_what_is_given_back_by_itself_and_by_request_is_never_more_than_was_taken(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = accepted_after_the_cancel(services, payments)
+    payments.faults.before("refund", *[ProviderUncertain("timeout")] * 3)
+    settle(jobs)
+    time.move(minutes=1)
+    settle(jobs)
+
+    with pytest.raises(Conflict):
+        services.refunds.refund(charges(number)[0].id, 100, "goodwill")
+    pass_time(jobs, time, hours=5)
+
+    assert given_back(number, payments) == (9900, 9900)
+    assert len(payments.refunds) == 1
+
+
+def test_a_cancel_in_the_middle_of_a_refund_changes_nothing_about_it(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    payments.during_look = lambda: services.subscriptions.cancel(number)
+
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (3000, 3000)
+
+
+def test_a_refused_refund_may_be_asked_for_again_under_another_key(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    payments.faults.before("refund", ProviderRefused("Refund is not possible"))
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    pass_time(jobs, time, hours=2)
+    assert [r.status for r in refund_rows()] == [RefundStatus.FAILED]
+
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    settle(jobs)
+
+    assert given_back(number, payments) == (3000, 3000)
+
+
+def test_a_long_reason_is_cut(services: Services, payments: FakePayments, jobs: Jobs):
+    number, charge_id = a_paid_charge(services, payments)
+
+    services.refunds.refund(charge_id, 100, "ø" * 300)
+    settle(jobs)
+
+    assert refund_rows()[0].reason == "ø" * 100
+    assert given_back(number, payments) == (100, 100)

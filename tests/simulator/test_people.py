@@ -34,11 +34,11 @@ def test_an_expired_card_breaks_forced_approval_and_burns_no_key(merchant: Merch
     agreement_id = merchant.draft()["agreementId"]
     path, body = f"{AGREEMENTS}/{agreement_id}/accept", {"phoneNumber": "4790000500"}
 
-    first, again = [merchant.call("PATCH", path, body, key="once") for _ in range(2)]
+    broken = merchant.call("PATCH", path, body, key="once")
 
-    assert (first.status_code, again.status_code) == (500, 500)
+    assert broken.status_code == 500
     assert merchant.agreement(agreement_id)["status"] == "PENDING"
-    assert accept(merchant, agreement_id).status_code == 204
+    assert merchant.call("PATCH", path, {"phoneNumber": "4712457890"}, key="once").status_code == 204
 
 
 @pytest.mark.parametrize("end", ["active", "rejected", "expired", "stopped"])

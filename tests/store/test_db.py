@@ -23,7 +23,9 @@ def a_partner_row(number: int = 1) -> Partner:
 
 
 def a_registration(secret: str) -> WebhookRegistration:
-    return WebhookRegistration(account="123456", token="t", provider_webhook_id="w", url="u", secret=secret, created_at=AT)
+    return WebhookRegistration(
+        account="123456", token="t", provider_webhook_id="w", url="u", secret=secret, created_at=AT
+    )
 
 
 def is_sqlite() -> bool:

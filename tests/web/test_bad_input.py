@@ -148,12 +148,20 @@ def test_no_wrong_and_garbled_credentials_are_all_answered_401(client: FlaskClie
     before = everything()
     problems = []
 
-    for what, header in _GARBLED.items():
-        environ = {} if header is None else {"HTTP_AUTHORIZATION": header}
+    for place, (what, header) in enumerate(_GARBLED.items()):
+        environ = {"REMOTE_ADDR": f"192.0.2.{place}"}  # so that none is throttled for the others
+        if header is not None:
+            environ["HTTP_AUTHORIZATION"] = header
         for method, path in (
             ("POST", SUBSCRIBE),
             ("GET", "/api/recurring/subscriptions/10295/5/2026-11-21"),
             ("DELETE", "/api/recurring/cancel/1"),
+            ("POST", "/api/recurring/1/resend"),
+            ("GET", "/api/transactions?partnerId=10295&referenceId=x"),
+            ("GET", "/api/transactions/search/10295?fromDate=2026-11-21"),
+            ("GET", "/api/transactions/search/10295/1"),
+            ("GET", f"/api/transactions/10295/{_A_GUID}"),
+            ("PUT", f"/api/transactions/10295/{_A_GUID}/capture"),
         ):
             answer = client.open(
                 path, method=method, data=body(), content_type="application/json", environ_overrides=environ
@@ -210,6 +218,7 @@ def test_another_partners_id_in_the_body_is_forbidden_whether_it_exists_or_not(
 
 _LIST = "/api/recurring/subscriptions/10295/5"
 _LONG = "9" * 5000
+_A_GUID = "a3bb189e-8bf9-4888-9912-ace4e6543002"
 _TRAPS: list[tuple[str, str]] = [
     *[
         ("DELETE", f"/api/recurring/cancel/{t}")
@@ -244,6 +253,57 @@ _TRAPS: list[tuple[str, str]] = [
         ("GET", f"/api/recurring/subscriptions/10295/{t}/2026-11-21")
         for t in ("6", "0", "-5", "%00", "٥", "5%0A", "05")
     ],
+    *[
+        (method, f"/api/transactions/{partner}/{guid}{end}")
+        for method, end in (("GET", ""), ("PUT", "/capture"))
+        for partner, guid in (
+            *[(p, _A_GUID) for p in ("0", "-1", "2147483648", "9" * 23, _LONG, "%00", "1.5", "x", "10295")],
+            *[("10295", g) for g in ("%00", "1", "x" * 3000, _A_GUID + "%0A", _A_GUID.replace("a", "١"), "%ED%A0%80")],
+        )
+    ],
+    *[("PUT", f"/api/transactions/10295/{_A_GUID}/capture?amount={t}") for t in ("-1", "%00", "1e9", "٢", "9" * 99)],
+    *[
+        ("GET", f"/api/transactions?partnerId={p}&referenceId={r}")
+        for p, r in (
+            *[
+                (p, "x")
+                for p in ("", "0", "-1", "2147483648", _LONG, "%00", "1.5", "٢", "10295%0A", "10295&partnerId=1")
+            ],
+            *[
+                ("10295", r)
+                for r in ("", "%00", "a%00b", "%ED%A0%80", "%FF", "x" * 65, "%0A", "x&referenceId=y", "'--")
+            ],
+        )
+    ],
+    *[
+        ("GET", f"/api/transactions/search/10295/{t}")
+        for t in ("0", "-1", "2147483648", _LONG, "%00", "1.5", "٢", "x", "1%0A", "4711", "1?after=x", "1?after=%00")
+    ],
+    *[
+        ("GET", f"/api/transactions/search/10295?fromDate={t}")
+        for t in ("", "%00", "2026-02-30", "2026-11-21T25:00", "x", "2026-11-21&fromDate=2026-11-22", "2026-11-21%0A")
+    ],
+    *[("GET", f"/api/transactions/search/10295?fromDate=2026-11-21&after={t}") for t in ("", "1", "%00", _A_GUID)],
+    *[("GET", f"/api/transactions/search/{t}?fromDate=2026-11-21") for t in ("0", "2147483648", _LONG, "%00", "x")],
+    *[
+        ("POST", f"/api/recurring/{t}/resend")
+        for t in (
+            "%00",
+            "a%00b",
+            "%0A",
+            "0",
+            "-1",
+            "2147483648",
+            _LONG,
+            "٢",
+            "a/b/c",
+            "..%2f..",
+            "%ED%A0%80",
+            "m" * 101,
+        )
+    ],
+    ("POST", "/api/recurring//resend"),
+    ("GET", "/api/transactions/"),
     *[
         (method, f"{start}/{token}{end}")
         for start, end, methods in (
@@ -326,6 +386,12 @@ def test_no_method_that_a_route_does_not_list_is_taken(client: FlaskClient, serv
         SUBSCRIBE: {"POST"},
         f"{_LIST}/2026-11-21": {"GET", "HEAD"},
         "/api/recurring/cancel/1": {"DELETE"},
+        "/api/recurring/1/resend": {"POST"},
+        "/api/transactions": {"GET", "HEAD"},
+        "/api/transactions/search/10295": {"GET", "HEAD"},
+        "/api/transactions/search/10295/1": {"GET", "HEAD"},
+        f"/api/transactions/10295/{_A_GUID}": {"GET", "HEAD"},
+        f"/api/transactions/10295/{_A_GUID}/capture": {"PUT"},
         f"/api/recurring/process/10295/{token}": {"GET", "HEAD"},
         f"/api/recurring/return/10295/{returning}": {"GET", "HEAD", "POST"},
         f"/s/{token}": {"GET", "HEAD", "POST"},

@@ -48,7 +48,14 @@ def _as_in_production(app: Flask) -> None:
 def _a_registration(app: Flask, payments: FakePayments) -> None:
     payments.webhooks["hook-1"] = URL
     with transaction():
-        row = {"account": "123456", "token": TOKEN, "provider_webhook_id": "hook-1", "url": URL, "secret": SECRET, "created_at": utc_now()}
+        row = {
+            "account": "123456",
+            "token": TOKEN,
+            "provider_webhook_id": "hook-1",
+            "url": URL,
+            "secret": SECRET,
+            "created_at": utc_now(),
+        }
         db.session.add(WebhookRegistration(**row))
 
 
@@ -294,8 +301,8 @@ def test_a_stored_webhook_that_cannot_be_read_does_not_hold_up_those_behind_it(
 ):
     with transaction():
         for number, body in enumerate(("{}", _BODY.decode())):
-            row = {"source": "vipps", "digest": str(number), "body": body, "received_at": utc_now()}
-            db.session.add(InboundEvent(**row, next_at=utc_now()))
+            row = {"source": "vipps", "account": "123456", "digest": str(number), "body": body}
+            db.session.add(InboundEvent(**row, received_at=utc_now(), next_at=utc_now()))
     a_request(services)
     inbox: Inbox = outside.application.extensions[reach.SERVICES].inbox
 

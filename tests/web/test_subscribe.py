@@ -69,7 +69,8 @@ def test_the_documented_payload_is_answered_with_our_link_and_a_warning(client: 
 
     assert answer.status_code == 200
     assert answer.mimetype == "application/json"
-    assert list(answer.json) == ["method", "url", "fields", "subscriptionId", "warnings"]
+    assert list(answer.json) == ["method", "url", "fields", "subscriptionId", "smsNotificationParts", "warnings"]
+    assert answer.json["smsNotificationParts"] == 1
     assert answer.json["method"] == "GET"
     assert answer.json["fields"] == {}
     assert answer.json["subscriptionId"] == 1
@@ -354,7 +355,7 @@ def test_the_campaign_amount_decides_what_is_taken_at_signing(client: FlaskClien
     assert [r.initial_amount for r in rows] == [1000, 1050, 0, 0, 0, 9900, 9900, 12000]
     drafts = [a.draft for a in payments.agreements.values()]
     assert [d["initial"]["amount"] if d["initial"] else 0 for d in drafts] == [r.initial_amount for r in rows]
-    assert {d["amount"] for d in drafts} == {9900}
+    assert {d["price"]["amount"] for d in drafts} == {9900}
 
 
 def test_the_basis_is_the_interval(client: FlaskClient, payments: FakePayments):

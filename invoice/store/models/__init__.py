@@ -5,19 +5,26 @@ against its enum.
 """
 
 from invoice.store.models.charges import Charge, Refund
+from invoice.store.models.deliveries import CallbackLogin, Delivery, EventEndpoint, Lane
+from invoice.store.models.idempotency import IdempotencyKey
 from invoice.store.models.inbox import InboundEvent, WebhookRegistration
 from invoice.store.models.messages import Message
-from invoice.store.models.partners import Partner, PartnerSecret, ProviderAccount
+from invoice.store.models.partners import Partner, PartnerSecret, ProviderAccount, UsedNonce
 from invoice.store.models.subscriptions import Agreement, Change, Event, Subscription
 from invoice.store.models.work import JobRun, Operation, RateLimit
 
 __all__ = [
     "Agreement",
+    "CallbackLogin",
     "Change",
     "Charge",
+    "Delivery",
     "Event",
+    "EventEndpoint",
+    "IdempotencyKey",
     "InboundEvent",
     "JobRun",
+    "Lane",
     "Message",
     "Operation",
     "Partner",
@@ -26,5 +33,6 @@ __all__ = [
     "RateLimit",
     "Refund",
     "Subscription",
+    "UsedNonce",
     "WebhookRegistration",
 ]

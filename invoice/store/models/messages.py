@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import MessageStatus
@@ -16,9 +16,15 @@ class Message(Base):
     """One text message, from the wish to the delivery receipt."""
 
     __tablename__ = "messages"
+    # What the caps count: texts to a number, and texts of a partner.
+    __table_args__ = (
+        Index("ix_messages_recipient", "recipient", "created_at"),
+        Index("ix_messages_partner", "partner_id", "created_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
     recipient: Mapped[str] = mapped_column(String(16))  # E.164
     originator: Mapped[str] = mapped_column(String(15))
     body: Mapped[str] = mapped_column(Text)

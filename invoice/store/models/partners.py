@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from invoice.lifecycle import ContractMode, SecretKind
 from invoice.store.db import Base, Encrypted, UTCDateTime
+from invoice.store.models.columns import status_of
 
 
 class Partner(Base):
@@ -21,6 +23,8 @@ class Partner(Base):
     sms_originator: Mapped[str] = mapped_column(String(15))
     # Whose agreements are drafted from now on: an account of the partner's own, or the platform's (None).
     account: Mapped[str | None] = mapped_column(ForeignKey("provider_accounts.account"))
+    contract_mode: Mapped[ContractMode] = mapped_column(status_of(ContractMode), default=ContractMode.FIXED)
+    request_limit: Mapped[int] = mapped_column(default=600)  # a minute
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     suspended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
@@ -40,12 +44,28 @@ class ProviderAccount(Base):
 
 
 class PartnerSecret(Base):
-    """One secret of a partner. Two may be alive at once, so that a partner can change over."""
+    """One secret of a partner. Two of a kind may be alive at once, so that a partner can change over."""
 
     __tablename__ = "partner_secrets"
+    __table_args__ = (CheckConstraint("(digest IS NULL) != (hmac_secret IS NULL)", name="is_one_or_the_other"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"), index=True)
-    digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)  # SHA-256: the secret has 256 random bits
+    kind: Mapped[SecretKind] = mapped_column(status_of(SecretKind), default=SecretKind.PASSWORD)
+    # SHA-256 of what is sent to us: it has 256 random bits.
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    # What signatures are made with is never sent, and must be had to check one.
+    hmac_secret: Mapped[str | None] = mapped_column(Encrypted)
+    may_see_token: Mapped[bool] = mapped_column(default=False)  # the provider's access token, for tests of the keys
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class UsedNonce(Base):
+    """A nonce that a partner has signed with: the same request is not carried out twice."""
+
+    __tablename__ = "used_nonces"
+
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"), primary_key=True, autoincrement=False)
+    nonce: Mapped[str] = mapped_column(String(50), primary_key=True)
+    used_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)

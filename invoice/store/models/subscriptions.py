@@ -54,6 +54,7 @@ class Subscription(Base):
     agreement_url: Mapped[str] = mapped_column(String(1024))  # behind "manage" in the app, with `recurring` in it
     status_callback_url: Mapped[str | None] = mapped_column(String(2000))
     confirm_callback_url: Mapped[str | None] = mapped_column(String(2000))
+    sms_callback_url: Mapped[str | None] = mapped_column(String(2000))
 
     link_token: Mapped[str] = mapped_column(String(22), unique=True)
     manage_token: Mapped[str] = mapped_column(String(22), unique=True)
@@ -64,6 +65,7 @@ class Subscription(Base):
     activated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     anchor_on: Mapped[date | None]  # market date of signing: every due date is counted from it
     next_period: Mapped[int] = mapped_column(default=1)
+    is_scheduled: Mapped[bool] = mapped_column(default=True)  # False: signed elsewhere; its partner makes each charge
     next_plan_on: Mapped[date | None]  # when `next_period` enters the books
     stop_on: Mapped[date | None]  # ends with the day before: nothing may fall due on this day or later
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -135,9 +137,23 @@ class Event(Base):
     """What happened to a subscription, in order, without gaps. Written in the transaction of its cause."""
 
     __tablename__ = "events"
-    __table_args__ = (UniqueConstraint("subscription_id", "seq", name="uq_events_seq"),)
+    __table_args__ = (
+        UniqueConstraint("subscription_id", "seq", name="uq_events_seq"),
+        Index("ix_events_feed", "partner_id", "position"),
+        Index("ix_events_happened", "partner_id", "occurred_at"),
+        Index(
+            "ix_events_unplaced",
+            "id",
+            sqlite_where=text("position IS NULL"),
+            postgresql_where=text("position IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(36), unique=True)  # partners know it by this
+    partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
+    # Its place in what partners pull, given after its commit: row numbers are drawn before, and commit in any order.
+    position: Mapped[int | None] = mapped_column(BigInteger, unique=True)
     subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
     seq: Mapped[int]
     type: Mapped[str] = mapped_column(String(50))

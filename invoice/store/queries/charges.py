@@ -52,9 +52,15 @@ def lock_charges_to_submit(
     return [(c, a, s) for c, a, s in rows]
 
 
-def charge_by_name(name: str) -> Charge | None:
-    """The charge that we named so."""
-    return db.session.scalar(select(Charge).where(Charge.name == name))
+def charge_by_name(account: str, name: str) -> Charge | None:
+    """The charge that is named so in an account at the provider."""
+    return db.session.scalar(select(Charge).where(Charge.account == account, Charge.name == name))
+
+
+def charge_of(subscription_id: int, name: str) -> Charge | None:
+    """The charge of a subscription that is named so."""
+    mine = (Charge.subscription_id == subscription_id, Charge.name == name)
+    return db.session.scalar(select(Charge).where(*mine).order_by(Charge.id).limit(1))
 
 
 def charges_of(subscription_id: int) -> Sequence[Charge]:
@@ -78,23 +84,25 @@ def next_due_dates(subscription_ids: Sequence[int]) -> dict[int, date]:
 
 
 def has_open_charge(subscription_id: int, since: date) -> bool:
-    """Tell whether a renewal that fell due at or after `since` is still on its way."""
-    is_open = (Charge.period > 0, Charge.due_on >= since, Charge.status.in_(CHARGE_OPEN))
+    """Tell whether a renewal is still on its way: one at Vipps that fell due at or after `since`, or any that waits."""
+    unsent = Charge.status.in_([ChargeStatus.PLANNED, ChargeStatus.SUBMITTING])
+    is_open = (Charge.period > 0, Charge.status.in_(CHARGE_OPEN), or_(unsent, Charge.due_on >= since))
     found = select(Charge.id).where(Charge.subscription_id == subscription_id, *is_open).limit(1)
     return db.session.scalar(found) is not None
 
 
 def due_dates(subscription_id: int, *, except_for: int | None = None) -> Sequence[date]:
-    """The due dates of a subscription's charges, sent or planned; `except_for` is a charge's id."""
+    """The due dates of a subscription's charges, sent or planned, extra ones aside; `except_for` is a charge's id."""
     never = [ChargeStatus.VOID, ChargeStatus.REFUSED]
-    held = (Charge.subscription_id == subscription_id, Charge.status.not_in(never), Charge.id != (except_for or 0))
+    mine = (Charge.subscription_id == subscription_id, Charge.id != (except_for or 0))
+    held = (*mine, Charge.status.not_in(never), ~Charge.is_extra)
     return db.session.scalars(select(Charge.due_on).where(*held).order_by(Charge.due_on)).all()
 
 
 def sum_due_between(subscription_id: int, first_on: date, end_on: date) -> int:
-    """What a subscription's renewals come to that fall due from `first_on` until the day before `end_on`."""
+    """What a subscription's renewals and extra charges come to that fall due from `first_on` on and before `end_on`."""
     never = [ChargeStatus.VOID, ChargeStatus.REFUSED, ChargeStatus.FAILED, ChargeStatus.CANCELLED]
-    held = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.status.not_in(never))
+    held = (Charge.subscription_id == subscription_id, Charge.period != 0, Charge.status.not_in(never))
     span = (Charge.due_on >= first_on, Charge.due_on < end_on)
     return int(db.session.scalar(select(func.coalesce(func.sum(Charge.amount), 0)).where(*held, *span)) or 0)
 
@@ -125,8 +133,8 @@ def members_of(operation_id: int) -> Sequence[tuple[Charge, Agreement, Subscript
 
 
 def lock_charges_due_from(subscription_id: int, day: date) -> Sequence[Charge]:
-    """The renewals that fall due on that day or later and may still be taken, locked."""
-    held = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.due_on >= day)
+    """The renewals and extra charges that fall due on that day or later and may still be taken, locked."""
+    held = (Charge.subscription_id == subscription_id, Charge.period != 0, Charge.due_on >= day)
     found = select(Charge).where(*held, Charge.status.in_(CHARGE_OPEN)).order_by(Charge.id).with_for_update()
     return db.session.scalars(found).all()
 
@@ -146,7 +154,9 @@ def charges_called_off(subscription_id: int, day: date) -> Sequence[Charge]:
 
 def reprice_planned(subscription_id: int, amount: int) -> int | None:
     """Give every renewal that has not left the house this amount; return the first such period."""
-    planned = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.status == ChargeStatus.PLANNED)
+    # One that was sent before may still turn up at Vipps, as it was sent.
+    fresh = (Charge.status == ChargeStatus.PLANNED, Charge.sends == 0)
+    planned = (Charge.subscription_id == subscription_id, Charge.period > 0, *fresh)
     statement = update(Charge).where(*planned).values(amount=amount).returning(Charge.period)
     return min(db.session.scalars(statement.execution_options(synchronize_session=False)).all(), default=None)
 
@@ -179,3 +189,51 @@ def ring_charges(condition: ColumnElement[bool], now: datetime) -> None:
     """Have charges that are still on their way looked at now."""
     is_open = Charge.status.in_(CHARGE_OPEN - {ChargeStatus.PLANNED})
     db.session.execute(update(Charge).where(condition, is_open).values(check_at=now))
+
+
+def charge_by_guid(partner_id: int, guid: str) -> tuple[Charge, Subscription] | None:
+    """A partner's charge under the id that it knows, with its subscription."""
+    return _one_of(partner_id, Charge.guid == guid)
+
+
+def charge_by_reference(partner_id: int, reference: str) -> tuple[Charge, Subscription] | None:
+    """A partner's charge of that name, or else the first payment of the subscription with that order number."""
+    is_order = and_(
+        Subscription.order_number == reference,
+        Subscription.status != SubscriptionStatus.REFUSED,
+        ~Charge.is_surplus,
+        ~Charge.is_extra,
+    )
+    return _one_of(partner_id, Charge.name == reference) or _one_of(partner_id, is_order)
+
+
+def _one_of(partner_id: int, which: ColumnElement[bool]) -> tuple[Charge, Subscription] | None:
+    found = (
+        select(Charge, Subscription)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .where(Subscription.partner_id == partner_id, which)
+        .order_by(Charge.period, Charge.attempt.desc())
+        .limit(1)
+    )
+    row = db.session.execute(found).first()
+    return None if row is None else (row[0], row[1])
+
+
+def charges_created_since(
+    partner_id: int, since: datetime, after_id: int, limit: int
+) -> Sequence[tuple[Charge, Subscription]]:
+    """A page of a partner's charges, oldest first."""
+    rows = db.session.execute(
+        select(Charge, Subscription)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .where(Subscription.partner_id == partner_id, Charge.created_at >= since, Charge.id > after_id)
+        .order_by(Charge.id)
+        .limit(limit)
+    )
+    return [(charge, subscription) for charge, subscription in rows]
+
+
+def charges_after(subscription_id: int, after_id: int, limit: int) -> Sequence[Charge]:
+    """A page of a subscription's charges, oldest first."""
+    mine = (Charge.subscription_id == subscription_id, Charge.id > after_id)
+    return db.session.scalars(select(Charge).where(*mine).order_by(Charge.id).limit(limit)).all()

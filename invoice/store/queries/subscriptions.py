@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import exists, select
 
-from invoice.lifecycle import AGREEMENT_LIVE, CHARGE_OPEN, ChangeStatus, SubscriptionStatus
+from invoice.lifecycle import AGREEMENT_LIVE, CHARGE_OPEN, ChangeStatus, ChargeStatus, SubscriptionStatus
 from invoice.store.db import db
-from invoice.store.models import Agreement, Change, Charge, Event, Partner, PartnerSecret, Subscription
+from invoice.store.models import Agreement, Change, Charge, Event, Operation, Partner, Subscription
 from invoice.store.queries.due import is_to_end, is_to_expire, is_to_plan
 
-
-def partner_by_secret(partner_id: int, digest: bytes) -> Partner | None:
-    """The partner whose living secret this is."""
-    return db.session.scalar(
-        select(Partner)
-        .join(PartnerSecret)
-        .where(Partner.id == partner_id, PartnerSecret.digest == digest, PartnerSecret.revoked_at.is_(None))
-    )
-
-
-def living_secrets(partner_id: int) -> Sequence[PartnerSecret]:
-    """A partner's secrets that still work, oldest first."""
-    return db.session.scalars(
-        select(PartnerSecret)
-        .where(PartnerSecret.partner_id == partner_id, PartnerSecret.revoked_at.is_(None))
-        .order_by(PartnerSecret.id)
-    ).all()
+# Vipps tries for at most fourteen days; what has come to no end long after that was set aside.
+_LONGEST_WAIT = timedelta(days=20)
 
 
 def market_of(partner_id: int) -> str:
@@ -113,8 +98,9 @@ def subscriptions_to_end(market: str, today: date, limit: int) -> Sequence[int]:
     """Active subscriptions whose paid period is over, and no charge of it under way any more."""
     under_way = exists().where(
         Charge.subscription_id == Subscription.id,
-        Charge.status.in_(CHARGE_OPEN),
+        Charge.status.in_(CHARGE_OPEN - {ChargeStatus.PLANNED}),  # what has not left by now never will
         Charge.due_on < Subscription.stop_on,
+        Charge.due_on >= today - _LONGEST_WAIT,
     )
     return db.session.scalars(
         select(Subscription.id)
@@ -136,3 +122,15 @@ def timeline(subscription_id: int, limit: int = 1000) -> Sequence[Event]:
     return db.session.scalars(
         select(Event).where(Event.subscription_id == subscription_id).order_by(Event.seq).limit(limit)
     ).all()
+
+
+def first_draft(subscription_id: int) -> Operation:
+    """The act that asked for a subscription's first consent."""
+    drafts = (Operation.subscription_id == subscription_id, Operation.kind == "DRAFT")
+    return db.session.scalars(select(Operation).where(*drafts).order_by(Operation.id).limit(1)).one()
+
+
+def subscription_of(partner_id: int, subscription_id: int) -> Subscription | None:
+    """A partner's subscription of that number."""
+    mine = (Subscription.id == subscription_id, Subscription.partner_id == partner_id)
+    return db.session.scalar(select(Subscription).where(*mine))

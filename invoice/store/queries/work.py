@@ -69,6 +69,20 @@ def release_leases(now: datetime) -> None:
     db.session.execute(statement)
 
 
+def unclaimed(kind: str, subject_id: int) -> Operation | None:
+    """The operation of that kind that nobody has claimed yet, locked; None when there is none."""
+    mine = (Operation.kind == kind, Operation.subject_id == subject_id)
+    is_new = (Operation.status == OperationStatus.READY, Operation.fence == 0)
+    return db.session.scalar(select(Operation).where(*mine, *is_new).with_for_update(skip_locked=True))
+
+
+def take_back(operation_id: int) -> bool:
+    """Take back an operation that is not being sent; return whether it could be."""
+    mine = (Operation.id == operation_id, Operation.status == OperationStatus.READY)
+    statement = update(Operation).where(*mine).values(status=OperationStatus.VOID)
+    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
 def is_under_way(subscription_id: int, kind: str) -> bool:
     """Tell whether an operation of that kind is still to be settled for a subscription."""
     open_ones = [OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN]
@@ -120,5 +134,5 @@ def insert_ignoring(model: type[Base], rows: list[dict[str, Any]]) -> int:
         return 0
     dialect = sqlite if db.session.get_bind().dialect.name == "sqlite" else postgresql
     key = next(iter(model.__table__.primary_key))
-    statement = dialect.insert(model).values(rows).on_conflict_do_nothing().returning(key)
+    statement = dialect.insert(model.__table__).values(rows).on_conflict_do_nothing().returning(key)
     return len(db.session.execute(statement).all())

@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 12:08:55.617964+00:00
+Create Date: 2026-11-21 13:25:01.554928+00:00
 """
 
 import sqlalchemy as sa
@@ -80,17 +80,64 @@ def upgrade() -> None:
     sa.Column('market', sa.String(length=2), nullable=False),
     sa.Column('sms_originator', sa.String(length=15), nullable=False),
     sa.Column('account', sa.String(length=10), nullable=True),
+    sa.Column('contract_mode', sa.Enum('fixed', 'strict', name='contractmode', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('request_limit', sa.Integer(), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('suspended_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['account'], ['provider_accounts.account'], name=op.f('fk_partners_account_provider_accounts')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_partners'))
     )
+    op.create_table('delivery_lanes',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('partner_id', sa.Integer(), nullable=False),
+    sa.Column('channel', sa.Enum('STATUS', 'CONFIRM', 'SMS', 'EVENTS', name='channel', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('failures', sa.Integer(), nullable=False),
+    sa.Column('failing_since', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('paused_until', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('alarms', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_delivery_lanes_partner_id_partners')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_delivery_lanes')),
+    sa.UniqueConstraint('partner_id', 'channel', name='uq_delivery_lanes_channel')
+    )
+    op.create_table('event_endpoints',
+    sa.Column('partner_id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('url', sa.String(length=2000), nullable=False),
+    sa.Column('secret', invoice.store.db.Encrypted(length=1000), nullable=False),
+    sa.Column('previous_secret', invoice.store.db.Encrypted(length=1000), nullable=True),
+    sa.Column('previous_until', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_event_endpoints_partner_id_partners')),
+    sa.PrimaryKeyConstraint('partner_id', name=op.f('pk_event_endpoints'))
+    )
+    op.create_table('idempotency_keys',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('partner_id', sa.Integer(), nullable=False),
+    sa.Column('key', sa.String(length=255), nullable=False),
+    sa.Column('digest', sa.LargeBinary(length=32), nullable=False),
+    sa.Column('locked_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('fence', sa.Integer(), nullable=False),
+    sa.Column('subject_id', sa.Integer(), nullable=True),
+    sa.Column('status', sa.Integer(), nullable=True),
+    sa.Column('content_type', sa.String(length=100), nullable=True),
+    sa.Column('body', invoice.store.db.EncryptedBytes(), nullable=True),
+    sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_idempotency_keys_partner_id_partners')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_idempotency_keys')),
+    sa.UniqueConstraint('partner_id', 'key', name='uq_idempotency_keys_key')
+    )
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.create_index('ix_idempotency_keys_created_at', ['created_at'], unique=False)
+
     op.create_table('partner_secrets',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('partner_id', sa.Integer(), nullable=False),
-    sa.Column('digest', sa.LargeBinary(length=32), nullable=False),
+    sa.Column('kind', sa.Enum('PASSWORD', 'KEY', 'HMAC', 'HMAC_FULL', name='secretkind', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('digest', sa.LargeBinary(length=32), nullable=True),
+    sa.Column('hmac_secret', invoice.store.db.Encrypted(length=1000), nullable=True),
+    sa.Column('may_see_token', sa.Boolean(), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('revoked_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.CheckConstraint('(digest IS NULL) != (hmac_secret IS NULL)', name=op.f('ck_partner_secrets_is_one_or_the_other')),
     sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_partner_secrets_partner_id_partners')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_partner_secrets')),
     sa.UniqueConstraint('digest', name=op.f('uq_partner_secrets_digest'))
@@ -117,6 +164,7 @@ def upgrade() -> None:
     sa.Column('agreement_url', sa.String(length=1024), nullable=False),
     sa.Column('status_callback_url', sa.String(length=2000), nullable=True),
     sa.Column('confirm_callback_url', sa.String(length=2000), nullable=True),
+    sa.Column('sms_callback_url', sa.String(length=2000), nullable=True),
     sa.Column('link_token', sa.String(length=22), nullable=False),
     sa.Column('manage_token', sa.String(length=22), nullable=False),
     sa.Column('link_expires_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
@@ -125,6 +173,7 @@ def upgrade() -> None:
     sa.Column('activated_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
     sa.Column('anchor_on', sa.Date(), nullable=True),
     sa.Column('next_period', sa.Integer(), nullable=False),
+    sa.Column('is_scheduled', sa.Boolean(), nullable=False),
     sa.Column('next_plan_on', sa.Date(), nullable=True),
     sa.Column('stop_on', sa.Date(), nullable=True),
     sa.Column('cancel_requested_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
@@ -144,6 +193,16 @@ def upgrade() -> None:
         batch_op.create_index('ix_subscriptions_to_expire', ['status', 'link_expires_at'], unique=False)
         batch_op.create_index('ix_subscriptions_to_plan', ['status', 'next_plan_on'], unique=False)
         batch_op.create_index('uq_subscriptions_partner_order', ['partner_id', 'order_number'], unique=True, sqlite_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"), postgresql_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"))
+
+    op.create_table('used_nonces',
+    sa.Column('partner_id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('nonce', sa.String(length=50), nullable=False),
+    sa.Column('used_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_used_nonces_partner_id_partners')),
+    sa.PrimaryKeyConstraint('partner_id', 'nonce', name=op.f('pk_used_nonces'))
+    )
+    with op.batch_alter_table('used_nonces', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_used_nonces_used_at'), ['used_at'], unique=False)
 
     op.create_table('agreements',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -172,6 +231,13 @@ def upgrade() -> None:
         batch_op.create_index('ix_agreements_check_at', ['check_at'], unique=False)
         batch_op.create_index('uq_agreements_adopted', ['subscription_id'], unique=True, sqlite_where=sa.text('is_adopted'), postgresql_where=sa.text('is_adopted'))
 
+    op.create_table('callback_logins',
+    sa.Column('subscription_id', sa.Integer(), nullable=False),
+    sa.Column('channel', sa.Enum('STATUS', 'CONFIRM', 'SMS', 'EVENTS', name='channel', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('login', invoice.store.db.Encrypted(length=1000), nullable=False),
+    sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_callback_logins_subscription_id_subscriptions')),
+    sa.PrimaryKeyConstraint('subscription_id', 'channel', name=op.f('pk_callback_logins'))
+    )
     op.create_table('changes',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('subscription_id', sa.Integer(), nullable=False),
@@ -191,18 +257,30 @@ def upgrade() -> None:
 
     op.create_table('events',
     sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('public_id', sa.String(length=36), nullable=False),
+    sa.Column('partner_id', sa.Integer(), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=True),
     sa.Column('subscription_id', sa.Integer(), nullable=False),
     sa.Column('seq', sa.Integer(), nullable=False),
     sa.Column('type', sa.String(length=50), nullable=False),
     sa.Column('occurred_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('data', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_events_partner_id_partners')),
     sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_events_subscription_id_subscriptions')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_events')),
+    sa.UniqueConstraint('position', name=op.f('uq_events_position')),
+    sa.UniqueConstraint('public_id', name=op.f('uq_events_public_id')),
     sa.UniqueConstraint('subscription_id', 'seq', name='uq_events_seq')
     )
+    with op.batch_alter_table('events', schema=None) as batch_op:
+        batch_op.create_index('ix_events_feed', ['partner_id', 'position'], unique=False)
+        batch_op.create_index('ix_events_happened', ['partner_id', 'occurred_at'], unique=False)
+        batch_op.create_index('ix_events_unplaced', ['id'], unique=False, sqlite_where=sa.text('position IS NULL'), postgresql_where=sa.text('position IS NULL'))
+
     op.create_table('messages',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('subscription_id', sa.Integer(), nullable=False),
+    sa.Column('partner_id', sa.Integer(), nullable=False),
     sa.Column('recipient', sa.String(length=16), nullable=False),
     sa.Column('originator', sa.String(length=15), nullable=False),
     sa.Column('body', sa.Text(), nullable=False),
@@ -212,11 +290,14 @@ def upgrade() -> None:
     sa.Column('sends', sa.Integer(), nullable=False),
     sa.Column('error_code', sa.String(length=20), nullable=True),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_messages_partner_id_partners')),
     sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_messages_subscription_id_subscriptions')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_messages')),
     sa.UniqueConstraint('provider_message_id', name=op.f('uq_messages_provider_message_id'))
     )
     with op.batch_alter_table('messages', schema=None) as batch_op:
+        batch_op.create_index('ix_messages_partner', ['partner_id', 'created_at'], unique=False)
+        batch_op.create_index('ix_messages_recipient', ['recipient', 'created_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_messages_subscription_id'), ['subscription_id'], unique=False)
 
     op.create_table('operations',
@@ -253,7 +334,9 @@ def upgrade() -> None:
     sa.Column('agreement_id', sa.Integer(), nullable=False),
     sa.Column('period', sa.Integer(), nullable=False),
     sa.Column('attempt', sa.Integer(), nullable=False),
+    sa.Column('account', sa.String(length=10), nullable=False),
     sa.Column('name', sa.String(length=64), nullable=False),
+    sa.Column('guid', sa.String(length=36), nullable=False),
     sa.Column('amount', sa.BigInteger(), nullable=False),
     sa.Column('currency', sa.String(length=3), nullable=False),
     sa.Column('due_on', sa.Date(), nullable=False),
@@ -262,6 +345,8 @@ def upgrade() -> None:
     sa.Column('status', sa.Enum('PLANNED', 'SUBMITTING', 'SUBMITTED', 'RESERVED', 'CHARGED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'CANCELLED', 'VOID', 'REFUSED', name='chargestatus', native_enum=False, create_constraint=True, length=24), nullable=False),
     sa.Column('is_reserved', sa.Boolean(), nullable=False),
     sa.Column('sends', sa.Integer(), nullable=False),
+    sa.Column('is_extra', sa.Boolean(), nullable=False),
+    sa.Column('description', sa.String(length=100), nullable=True),
     sa.Column('is_surplus', sa.Boolean(), nullable=False),
     sa.Column('operation_id', sa.Integer(), nullable=True),
     sa.Column('captured', sa.BigInteger(), nullable=False),
@@ -278,22 +363,51 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['operation_id'], ['operations.id'], name=op.f('fk_charges_operation_id_operations')),
     sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_charges_subscription_id_subscriptions')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_charges')),
-    sa.UniqueConstraint('name', name=op.f('uq_charges_name'))
+    sa.UniqueConstraint('account', 'name', name=op.f('uq_charges_account_name'))
     )
     with op.batch_alter_table('charges', schema=None) as batch_op:
         batch_op.create_index('ix_charges_agreement_id', ['agreement_id'], unique=False)
         batch_op.create_index('ix_charges_check_at', ['check_at'], unique=False)
+        batch_op.create_index('ix_charges_guid', ['guid'], unique=False)
         batch_op.create_index('ix_charges_operation_id', ['operation_id'], unique=False)
         batch_op.create_index('ix_charges_subscription_id', ['subscription_id'], unique=False)
         batch_op.create_index('ix_charges_to_submit', ['status', 'submit_on'], unique=False)
         batch_op.create_index('ix_charges_warn_at', ['warn_at'], unique=False)
-        batch_op.create_index('uq_charges_period', ['subscription_id', 'period'], unique=True, sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
+        batch_op.create_index('uq_charges_period', ['subscription_id', 'period'], unique=True, sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus AND NOT is_extra"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus AND NOT is_extra"))
+
+    op.create_table('deliveries',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('event_id', sa.Integer(), nullable=False),
+    sa.Column('lane_id', sa.Integer(), nullable=False),
+    sa.Column('subscription_id', sa.Integer(), nullable=False),
+    sa.Column('seq', sa.Integer(), nullable=False),
+    sa.Column('url', sa.Text(), nullable=True),
+    sa.Column('body', sa.Text(), nullable=True),
+    sa.Column('status', sa.Enum('WAITING', 'READY', 'INFLIGHT', 'DELIVERED', 'PARKED', 'VOID', name='deliverystatus', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('fence', sa.Integer(), nullable=False),
+    sa.Column('next_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('lease_until', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.Column('owed_since', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('last_fault', sa.String(length=300), nullable=True),
+    sa.Column('settled_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
+    sa.ForeignKeyConstraint(['event_id'], ['events.id'], name=op.f('fk_deliveries_event_id_events')),
+    sa.ForeignKeyConstraint(['lane_id'], ['delivery_lanes.id'], name=op.f('fk_deliveries_lane_id_delivery_lanes')),
+    sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_deliveries_subscription_id_subscriptions')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_deliveries')),
+    sa.UniqueConstraint('event_id', 'lane_id', name='uq_deliveries_event')
+    )
+    with op.batch_alter_table('deliveries', schema=None) as batch_op:
+        batch_op.create_index('ix_deliveries_behind', ['subscription_id', 'lane_id', 'seq'], unique=False, sqlite_where=sa.text("status = 'WAITING'"), postgresql_where=sa.text("status = 'WAITING'"))
+        batch_op.create_index('ix_deliveries_due', ['lane_id', 'status', 'next_at', 'id'], unique=False)
+        batch_op.create_index('uq_deliveries_head', ['subscription_id', 'lane_id'], unique=True, sqlite_where=sa.text("status IN ('READY', 'INFLIGHT')"), postgresql_where=sa.text("status IN ('READY', 'INFLIGHT')"))
 
     op.create_table('refunds',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('charge_id', sa.Integer(), nullable=False),
     sa.Column('amount', sa.BigInteger(), nullable=False),
     sa.Column('reason', sa.String(length=100), nullable=False),
+    sa.Column('mark', sa.String(length=64), nullable=True),
     sa.Column('status', sa.Enum('REQUESTED', 'DONE', 'FAILED', name='refundstatus', native_enum=False, create_constraint=True, length=24), nullable=False),
     sa.Column('refunded_before', sa.BigInteger(), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
@@ -313,12 +427,19 @@ def downgrade() -> None:
         batch_op.drop_index('uq_refunds_open', sqlite_where=sa.text("status = 'REQUESTED'"), postgresql_where=sa.text("status = 'REQUESTED'"))
 
     op.drop_table('refunds')
+    with op.batch_alter_table('deliveries', schema=None) as batch_op:
+        batch_op.drop_index('uq_deliveries_head', sqlite_where=sa.text("status IN ('READY', 'INFLIGHT')"), postgresql_where=sa.text("status IN ('READY', 'INFLIGHT')"))
+        batch_op.drop_index('ix_deliveries_due')
+        batch_op.drop_index('ix_deliveries_behind', sqlite_where=sa.text("status = 'WAITING'"), postgresql_where=sa.text("status = 'WAITING'"))
+
+    op.drop_table('deliveries')
     with op.batch_alter_table('charges', schema=None) as batch_op:
-        batch_op.drop_index('uq_charges_period', sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus"))
+        batch_op.drop_index('uq_charges_period', sqlite_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus AND NOT is_extra"), postgresql_where=sa.text("status NOT IN ('CANCELLED', 'FAILED', 'VOID') AND NOT is_surplus AND NOT is_extra"))
         batch_op.drop_index('ix_charges_warn_at')
         batch_op.drop_index('ix_charges_to_submit')
         batch_op.drop_index('ix_charges_subscription_id')
         batch_op.drop_index('ix_charges_operation_id')
+        batch_op.drop_index('ix_charges_guid')
         batch_op.drop_index('ix_charges_check_at')
         batch_op.drop_index('ix_charges_agreement_id')
 
@@ -332,18 +453,30 @@ def downgrade() -> None:
     op.drop_table('operations')
     with op.batch_alter_table('messages', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_messages_subscription_id'))
+        batch_op.drop_index('ix_messages_recipient')
+        batch_op.drop_index('ix_messages_partner')
 
     op.drop_table('messages')
+    with op.batch_alter_table('events', schema=None) as batch_op:
+        batch_op.drop_index('ix_events_unplaced', sqlite_where=sa.text('position IS NULL'), postgresql_where=sa.text('position IS NULL'))
+        batch_op.drop_index('ix_events_happened')
+        batch_op.drop_index('ix_events_feed')
+
     op.drop_table('events')
     with op.batch_alter_table('changes', schema=None) as batch_op:
         batch_op.drop_index('uq_changes_open', sqlite_where=sa.text("status = 'REQUESTED'"), postgresql_where=sa.text("status = 'REQUESTED'"))
 
     op.drop_table('changes')
+    op.drop_table('callback_logins')
     with op.batch_alter_table('agreements', schema=None) as batch_op:
         batch_op.drop_index('uq_agreements_adopted', sqlite_where=sa.text('is_adopted'), postgresql_where=sa.text('is_adopted'))
         batch_op.drop_index('ix_agreements_check_at')
 
     op.drop_table('agreements')
+    with op.batch_alter_table('used_nonces', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_used_nonces_used_at'))
+
+    op.drop_table('used_nonces')
     with op.batch_alter_table('subscriptions', schema=None) as batch_op:
         batch_op.drop_index('uq_subscriptions_partner_order', sqlite_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"), postgresql_where=sa.text("order_number IS NOT NULL AND status <> 'REFUSED'"))
         batch_op.drop_index('ix_subscriptions_to_plan')
@@ -357,6 +490,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_partner_secrets_partner_id'))
 
     op.drop_table('partner_secrets')
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.drop_index('ix_idempotency_keys_created_at')
+
+    op.drop_table('idempotency_keys')
+    op.drop_table('event_endpoints')
+    op.drop_table('delivery_lanes')
     op.drop_table('partners')
     op.drop_table('webhook_registrations')
     with op.batch_alter_table('rate_limits', schema=None) as batch_op:

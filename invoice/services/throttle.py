@@ -1,0 +1,83 @@
+"""How often others may knock: failed authentications by partner and address, requests by partner.
+
+A share is a bucket in the database, so that all workers count together: it holds a minute's worth at once and empties
+evenly. Failures are looked at before and counted after, so that whoever gets in leaves no trace.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+
+from invoice.clock import utc_now
+from invoice.errors import Limited
+from invoice.store import queries
+from invoice.store.db import reading, transaction
+from invoice.store.models import RateLimit
+
+_MINUTE = timedelta(minutes=1)
+_FAILURES_OF_PARTNER = 20
+_FAILURES_OF_ADDRESS = 200
+_TOO_MANY_FAILURES = "Too many failed authentications. Wait as long as Retry-After says."
+
+
+def look(partner_id: int, address: str) -> None:
+    """Raise Limited while too many failures of this partner, or of everybody, have come from an address."""
+    shares = _failure_shares(partner_id, address)
+    now = utc_now()
+    with reading():
+        used = queries.used_until(shares)
+    wait = max(_wait(used.get(bucket, now), now, share) for bucket, share in shares.items())
+    if wait:
+        raise Limited(_TOO_MANY_FAILURES, retry_after_s=wait)
+
+
+def count_failure(partner_id: int, address: str) -> None:
+    """Count a failure. Raises Limited when others at the same moment have used the share up."""
+    with transaction():
+        for bucket, share in _failure_shares(partner_id, address).items():
+            _take(bucket, share, _TOO_MANY_FAILURES)
+
+
+def count_request(partner_id: int, per_minute: int) -> None:
+    """Count a partner's request. Raises Limited when it is one too many."""
+    with transaction():
+        _take(f"requests {partner_id}", per_minute, f"More than {per_minute} requests a minute.")
+
+
+def _failure_shares(partner_id: int, address: str) -> dict[str, int]:
+    """Return the buckets of a failure, each with its failures a minute; always locked in this order."""
+    place = _place(address)
+    return {f"failures {place}": _FAILURES_OF_ADDRESS, f"failures {place} {partner_id}": _FAILURES_OF_PARTNER}
+
+
+def _place(address: str) -> str:
+    """Return the address that is counted: an IPv6 network, since whoever has one of its addresses has them all."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return "elsewhere"
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return str(found) if found.version == 4 else f"{IPv6Address(int(found) >> 64 << 64)}/64"
+
+
+def _take(bucket: str, per_minute: int, words: str) -> None:
+    now = utc_now()
+    queries.insert_ignoring(RateLimit, [{"bucket": bucket, "used_until": now}])
+    row = queries.lock_bucket(bucket)
+    wait = _wait(row.used_until, now, per_minute)
+    if wait:
+        raise Limited(words, retry_after_s=wait)
+    row.used_until = _used(row.used_until, now) + _MINUTE // per_minute
+
+
+def _wait(used_until: datetime, now: datetime, per_minute: int) -> int:
+    """Return after how many whole seconds there is room for one more; 0 when there is."""
+    return max(ceil((_used(used_until, now) + _MINUTE // per_minute - now - _MINUTE) / timedelta(seconds=1)), 0)
+
+
+def _used(used_until: datetime, now: datetime) -> datetime:
+    """Return until when a bucket is used up; more than it can hold was written by a clock that went wrong."""
+    return used_until if now < used_until <= now + _MINUTE else now
