@@ -196,6 +196,8 @@ def enter(subscription: Subscription, chosen: Mapping[Channel, Target]) -> None:
     """Keep the callbacks with their subscription, in the caller's transaction."""
     for channel, target in chosen.items():
         setattr(subscription, FIELDS[channel][1], target.template)
+        # Made here, while nothing else is locked, and not with the first event.
+        queries.lane_of(subscription.partner_id, channel)
         if target.login is not None:
             login = CallbackLogin(subscription_id=subscription.id, channel=channel, login=target.login)
             db.session.add(login)

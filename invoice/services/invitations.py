@@ -13,7 +13,7 @@ from datetime import timedelta
 from invoice.clock import utc_now
 from invoice.config import Settings
 from invoice.errors import Busy, Conflict, Invalid, Limited
-from invoice.lifecycle import CHARGE_STATUS_WORDS, MessageStatus, OperationStatus, SubscriptionStatus
+from invoice.lifecycle import CHARGE_STATUS_WORDS, MessageStatus, SubscriptionStatus
 from invoice.money import to_major
 from invoice.phone import printable, to_gsm
 from invoice.services import messages
@@ -119,7 +119,7 @@ class Invitations:
             raise Conflict(f'The link of "{called}" has expired')
         if last is not None and last.status == MessageStatus.QUEUED:
             raise Busy(f'A text for "{called}" is on its way')
-        if queries.first_draft(subscription.id).status == OperationStatus.INFLIGHT:
+        if queries.first_draft(subscription.id).settled_at is None:
             raise Busy(f'"{called}" is being asked for at Vipps')
         body = last.body if last and words.text is None else self.write(subscription, words.text)
         originator = words.originator or (last.originator if last else None)

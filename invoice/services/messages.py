@@ -20,7 +20,7 @@ from invoice.services import outbox
 from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Message, Subscription
-from invoice.store.queries import lock_subscription, other_texts_at_provider, times_staged
+from invoice.store.queries import lock_subscription, other_texts_at_provider
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,6 @@ def enter(subscription: Subscription, body: str, originator: str) -> Message:
 def release(subscription: Subscription, public_url: str) -> None:
     """Have what was written down sent. The caller holds the lock."""
     for message in _queued(subscription):
-        if times_staged(message.id, SEND):
-            continue
         request = json.dumps(
             {
                 "to": message.recipient,

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from invoice.cli.simulator import simulator_environ
-from tests.journeys.demo import ROOT, Demo, approve, free_port, press
+from tests.journeys.demo import EXCHANGES, ROOT, Demo, approve, free_port, press, recorded
 from tests.journeys.test_story import MONTHLY
 
 pytestmark = pytest.mark.journey
@@ -28,7 +28,8 @@ FLASK = shutil.which("flask", path=str(Path(sys.executable).parent)) or "flask"
 def running(arguments: list[str], environ: dict[str, str], log: Path) -> Iterator[None]:
     """Run a command of `flask` until the block ends, then ask it to stop and see that it does."""
     with log.open("w") as output:
-        process = subprocess.Popen([FLASK, *arguments], cwd=ROOT, env=environ, stdout=output, stderr=output)
+        command = recorded(log.parent / EXCHANGES, *arguments) if arguments[0] == "simulator" else [FLASK, *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output)
         try:
             yield
         finally:

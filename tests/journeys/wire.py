@@ -22,6 +22,7 @@ _CALLS = (
     ("stop", "PATCH", _AGREEMENT),
     ("list_charges", "GET", rf"{_AGREEMENT}/charges"),
     ("find_charge", "GET", rf"{_AGREEMENT}/charges/[^/]+"),
+    ("cancel", "DELETE", rf"{_AGREEMENT}/charges/[^/]+"),
     ("refund", "POST", rf"{_AGREEMENT}/charges/[^/]+/refund"),
     ("token", "POST", r"/accesstoken/get"),
     ("webhooks", "GET", r"/webhooks/v1/webhooks"),
@@ -58,6 +59,7 @@ class Wire:
         self._ahead: dict[str, Callable[[], object]] = {}
         self._behind: dict[str, Callable[[], object]] = {}
         self._acknowledged: Counter[str] = Counter()
+        self._instead: dict[str, Response] = {}
         self.sent: list[Sent] = []
         self.troubles: list[BaseException] = []
 
@@ -72,6 +74,11 @@ class Wire:
     def acknowledge(self, call: str, times: int) -> None:
         """Have the next such calls answered with 204, and nothing done."""
         self._acknowledged[call] = times
+
+    def instead(self, call: str, status: int, body: Any) -> None:
+        """Have the next such call answered so, after Vipps has done it and whatever Vipps has said."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._instead[call] = Response(raw, status, mimetype="application/json")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -90,6 +97,8 @@ class Wire:
         content = b"".join(answer)
         getattr(answer, "close", lambda: None)()
         self._play(self._behind.pop(name, None))
+        if (other := self._instead.pop(name, None)) is not None:
+            return other(environ, start_response)
         start_response(*said[0])
         return [content]
 

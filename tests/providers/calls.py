@@ -151,6 +151,7 @@ def page_of_agreements(number: int, *, status: str = "ACTIVE", since_ms: int = 1
 CALLS: dict[str, tuple[str, str, Callable[[VippsClient], Any]]] = {
     "draft": ("POST", AGREEMENTS, lambda c: c.draft_agreement(A_DRAFT, key=KEY)),
     "find agreement": ("GET", AGREEMENT, lambda c: c.find_agreement("agr_1")),
+    "show agreement": ("GET", AGREEMENT, lambda c: c.show_agreement("agr_1")),
     "list agreements": ("GET", page_of_agreements(1), lambda c: c.list_agreements(AgreementStatus.ACTIVE, SINCE)),
     "page of agreements": (
         "GET",
@@ -165,6 +166,7 @@ CALLS: dict[str, tuple[str, str, Callable[[VippsClient], Any]]] = {
     "find charge": ("GET", CHARGE, lambda c: c.find_charge("agr_1", "name-1")),
     "find charge by name": ("GET", BY_NAME, lambda c: c.find_charge_by_name("name-1")),
     "list charges": ("GET", CHARGES, lambda c: c.list_charges("agr_1")),
+    "show charges": ("GET", CHARGES, lambda c: c.show_charges("agr_1")),
     "cancel": ("DELETE", CHARGE, lambda c: c.cancel_charge("agr_1", "name-1", key=KEY)),
     "capture": ("POST", CAPTURE, lambda c: c.capture_charge("agr_1", "name-1", A_CAPTURE, key=KEY)),
     "refund": ("POST", REFUND, lambda c: c.refund_charge("agr_1", "name-1", A_REFUND, key=KEY)),

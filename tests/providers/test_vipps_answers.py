@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from invoice.errors import ProviderRefused, ProviderUncertain
-from invoice.lifecycle import AgreementStatus, ChargeStatus
+from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval
 from invoice.providers.base import AgreementView, ChargeView, Drafted, WebhookAddress
 from invoice.providers.vipps import VippsClient
 from tests.providers.calls import (
@@ -24,6 +24,7 @@ from tests.providers.calls import (
     HOOK,
     KEY,
     OTHER_HOOK,
+    PAGE_2,
     SILENT,
     WEBHOOKS,
     a_charge,
@@ -108,7 +109,32 @@ def test_an_agreement_is_read(vipps: VippsClient, fake_vipps: FakeVipps) -> None
         amount=9900,
         product_name="Avisen",
         description="Avisen hver dag",
+        currency="NOK",
+        interval=Interval.MONTH,
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "interval"),
+    [
+        ({"unit": "WEEK", "count": 1, "text": "every week"}, Interval.WEEK),
+        ({"unit": "YEAR", "count": 1}, Interval.YEAR),
+        ({"unit": "MONTH", "count": 3}, None),
+        ({"unit": "DAY", "count": 1}, None),
+        ({"unit": ["MONTH"], "count": 1}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_an_agreement_has_the_interval_that_we_have_a_word_for(
+    vipps: VippsClient, fake_vipps: FakeVipps, told: object, interval: Interval | None
+) -> None:
+    fake_vipps.on("GET", AGREEMENT, an_agreement(interval=told))
+
+    found = vipps.find_agreement("agr_1")
+
+    assert found is not None
+    assert found.interval is interval
 
 
 @pytest.mark.parametrize("missing", [{"externalId": None, "start": None}, {"start": ""}])
@@ -390,6 +416,66 @@ def test_an_agreement_without_charges_has_an_empty_list(vipps: VippsClient, fake
     assert charges == []
 
 
+# As version 2 wrote them
+
+
+def test_an_agreement_is_shown_as_version_2_wrote_it(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    campaign = {"type": "PRICE_CAMPAIGN", "price": 1500, "end": "2027-01-01T00:00:00Z", "explanation": "x"}
+    fake_vipps.on("GET", AGREEMENT, an_agreement(campaign=campaign))
+
+    assert vipps.show_agreement("agr_1") == {
+        "id": "agr_1",
+        "start": "2026-11-10T11:00:00Z",
+        "stop": None,
+        "status": "ACTIVE",
+        "productName": "Avisen",
+        "price": 9900,
+        "productDescription": "Avisen hver dag",
+        "interval": "MONTH",
+        "intervalCount": 1,
+        "currency": "NOK",
+        "campaign": {"campaignPrice": 1500, "end": "2027-01-01T00:00:00Z"},
+    }
+
+
+def test_an_agreement_is_shown_without_what_is_not_there(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    pricing = {"type": "VARIABLE", "suggestedMaxAmount": 50000, "currency": "NOK"}
+    fake_vipps.on("GET", AGREEMENT, an_agreement(pricing=pricing, interval=None, status="OF_NEXT_YEAR"))
+
+    shown = vipps.show_agreement("agr_1")
+
+    assert (shown["price"], shown["interval"], shown["intervalCount"]) == (50000, None, None)
+    assert (shown["status"], shown["campaign"]) == ("OF_NEXT_YEAR", None)
+
+
+def test_an_agreement_that_vipps_does_not_know_is_not_shown(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    fake_vipps.on("GET", AGREEMENT, {"type": "about:blank", "detail": "Agreement not found."}, 404)
+
+    with pytest.raises(ProviderRefused) as caught:
+        vipps.show_agreement("agr_1")
+
+    assert caught.value.status == 404
+
+
+def test_charges_are_shown_as_version_2_wrote_them_page_after_page(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    fake_vipps.on("GET", CHARGES, [a_charge(summary={"captured": 9900, "refunded": 500})], Continuation_Token=PAGE_2)
+    fake_vipps.on("GET", CHARGES, [a_charge(id="b", summary=None, status="DUE", transactionId=None)])
+
+    first, second = vipps.show_charges("agr_1")
+
+    assert first == {
+        "id": "name-1",
+        "status": "CHARGED",
+        "due": "2026-12-01T00:00:00Z",
+        "amount": 9900,
+        "amountRefunded": 500,
+        "transactionId": "5001419121",
+        "description": "Avisen",
+        "type": "RECURRING",
+    }
+    assert (second["id"], second["status"], second["amountRefunded"], second["transactionId"]) == ("b", "DUE", 0, None)
+
+
 # Batches
 
 
@@ -468,6 +554,11 @@ WRONG_SHAPES: list[tuple[str, object]] = [
     ("find agreement", an_agreement(pricing={"amount": 99.0})),
     ("find agreement", an_agreement(pricing={"suggestedMaxAmount": "9900"})),
     ("page of agreements", [an_agreement(id="")]),
+    ("find agreement", an_agreement(interval="MONTH")),
+    ("show agreement", {}),
+    ("show agreement", an_agreement(pricing="9900")),
+    ("show charges", {}),
+    ("show charges", [{"id": "name-1"}]),
     ("list agreements", {}),
     ("list agreements", {"agreements": []}),
     ("list agreements", [an_agreement(), {}]),

@@ -36,6 +36,7 @@ from tests.providers.conftest import FakeVipps
 TAKEN: dict[str, list[tuple[str, int]]] = {
     "draft": [("123456:draft", 300)],
     "find agreement": [("123456:fetch_agreement:agr_1", 120)],
+    "show agreement": [("123456:fetch_agreement:agr_1", 120)],
     "list agreements": [("123456:list_agreements", 5)],
     "page of agreements": [("123456:list_agreements", 5)],
     "update": [("123456:update_agreement:agr_1", 5)],
@@ -46,6 +47,7 @@ TAKEN: dict[str, list[tuple[str, int]]] = {
     "find charge": [("123456:fetch_charge:agr_1:name-1", 10)],
     "find charge by name": [("123456:fetch_charge_by_id", 100)],
     "list charges": [("123456:list_charges:agr_1", 10)],
+    "show charges": [("123456:list_charges:agr_1", 10)],
     "cancel": [("123456:cancel_charge:agr_1:name-1", 5)],
     "capture": [("123456:capture:agr_1:name-1", 5)],
     "refund": [("123456:refund:agr_1:name-1", 5)],

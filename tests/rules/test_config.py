@@ -236,6 +236,44 @@ def test_the_hosts_that_a_request_may_name_follow_the_public_address(address: st
     assert settings.trusted_hosts == trusted
 
 
+@pytest.mark.parametrize(
+    ("address", "more", "public", "trusted"),
+    [
+        ("https://pay.example.com", "", ("pay.example.com",), ["pay.example.com"]),
+        ("https://Pay.example.com:8443", "", ("pay.example.com:8443",), ["pay.example.com"]),
+        (
+            "https://pay.example.com",
+            "pay.customer.no,pay.example.com,other.no:8443",
+            ("pay.example.com", "pay.customer.no", "other.no:8443"),
+            ["pay.example.com", "pay.customer.no", "pay.example.com", "other.no"],
+        ),
+        ("http://localhost:8000", "", ("localhost:8000", "127.0.0.1:8000"), ["localhost", "127.0.0.1"]),
+    ],
+)
+def test_more_hosts_may_be_called_and_signed_for(
+    address: str, more: str, public: tuple[str, ...], trusted: list[str]
+) -> None:
+    settings = settings_with(INVOICE_PUBLIC_URL=address, INVOICE_MORE_HOSTS=more)
+
+    assert (settings.public_hosts, settings.trusted_hosts) == (public, trusted)
+
+
+@pytest.mark.parametrize(
+    "hosts", ["https://a.no", "a.no,", "A.no", "a b.no", "a.no/x", "a.no:0", "a.no\n", ".no", "ø.no"]
+)
+def test_what_is_no_host_is_refused(hosts: str) -> None:
+    assert "INVOICE_MORE_HOSTS: must be hosts" in complaint_about(INVOICE_MORE_HOSTS=hosts)
+
+
+@pytest.mark.parametrize("count", ["-1", "11", "one", "1.5"])
+def test_a_wrong_number_of_proxies_is_refused(count: str) -> None:
+    assert "INVOICE_TRUSTED_PROXIES" in complaint_about(INVOICE_TRUSTED_PROXIES=count)
+
+
+def test_no_proxy_is_trusted_unless_it_is_said() -> None:
+    assert settings_with().invoice_trusted_proxies == 0
+
+
 def test_our_forms_lead_to_vipps_and_its_landing_pages_only() -> None:
     settings = settings_with(VIPPS_LANDING_DOMAINS="vipps.no,vipps.dk")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from base64 import b64decode
@@ -340,6 +341,17 @@ def test_what_calls_a_callback_is_an_event():
     assert set(callbacks.CALLS) <= set(outbox.EVENTS)
     assert set(callbacks.STATUS_CODES) == {e for e in callbacks.CALLS if e.startswith("charge.")}
     assert set(callbacks.FIELDS) == set(callbacks.CALLS.values()) == set(Channel) - {Channel.EVENTS}
+
+
+def test_every_fact_that_is_recorded_has_a_name_for_partners():
+    recorded = set()
+    for path in (ROOT / "invoice" / "services").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "outbox.record":
+                recorded |= {keyword.arg for keyword in node.keywords if keyword.arg}
+
+    assert len(recorded) >= 8
+    assert recorded <= set(outbox.FACTS)
 
 
 def table_of(page: str, heading: str) -> list[str]:

@@ -529,7 +529,8 @@ def impatient(database_url: str, payments: FakePayments, sms: FakeSms, time: Sta
 def test_an_answer_whose_head_drips_is_cut_at_the_deadline(impatient: Services, receiver: Receiver):
     register(impatient, receiver)
     number = a_subscription(impatient)
-    receiver.answers.append(drip(b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 100))
+    head = b"HTTP/1.1 200 OK\r\n"
+    receiver.answers.append(lambda handler: (write(head)(handler), drip(b"X-Slow: yes\r\n" * 100)(handler)))  # type: ignore[arg-type, return-value]
     began = clock.stopwatch()
 
     settle(Jobs(impatient))

@@ -363,6 +363,23 @@ def test_nothing_is_texted_while_a_text_is_on_its_way(client: FlaskClient, jobs:
     assert resend(client, number).status_code == 200
 
 
+def test_nothing_is_texted_while_vipps_may_still_refuse(
+    app: Flask, client: FlaskClient, payments: FakePayments, sms: FakeSms, jobs: Jobs, time: StandingClock
+):
+    app.testing = False
+    payments.faults.before("draft", RuntimeError("a mistake of ours"))
+    assert post(client, sendSMS=False).status_code == 500
+
+    early = resend(client, 1)
+    time.move(minutes=3)
+    settle(jobs)
+    late = resend(client, 1)
+    settle(jobs)
+
+    assert (early.status_code, late.status_code) == (409, 200)
+    assert len(sms.sent) == 1
+
+
 def test_another_partners_subscription_is_not_found_like_an_unknown_one(client: FlaskClient, jobs: Jobs):
     a_partner(20000)
     number = post(client).json["subscriptionId"]
