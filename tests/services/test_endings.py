@@ -285,7 +285,7 @@ def test_a_charge_that_waits_in_the_books_does_not_keep_the_end_from_coming(
     suspend(partner.id, time)
     time.move(days=8)
     settle(jobs)
-    assert statuses(number)[1:] == [(1, 0, "PLANNED")]
+    assert statuses(number)[1:] == [(1, 0, "PLANNED"), (2, 0, "PLANNED")]
     endings.end_with_period(number)
 
     live(jobs, payments, time, days=20)

@@ -200,7 +200,7 @@ def test_what_was_lost_for_a_week_is_not_looked_for_any_more(
     time.move(seconds=2)
     sweep(jobs)
 
-    assert payments.calls.count("list_agreements") == 1
+    assert payments.calls.count("list_agreements") == 2  # those that live and those that ended, once
 
 
 def test_while_another_draft_is_on_its_way_nothing_is_taken_up(

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from invoice.errors import ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import AgreementStatus, SubscriptionStatus
+from invoice.names import charge_name, transaction_id
 from invoice.services import partners
 from invoice.services.jobs import Jobs, Services
 from invoice.store.models import Subscription
@@ -551,6 +552,7 @@ def _in_every_state(
 
 def _addresses(app: Flask, sub: Subscription) -> list[str]:
     """Return every address that GET is listed for, filled with what belongs to one subscription."""
+    transaction = {"partner_id": 10295, "transaction_id": transaction_id(charge_name(sub.ulid, 0, 0))}
     fill: dict[str, dict[str, Any]] = {
         "static": {"filename": "site.css"},
         "pages.show_offer": {"token": sub.link_token},
@@ -559,12 +561,14 @@ def _addresses(app: Flask, sub: Subscription) -> list[str]:
         "pages.manage": {"token": sub.manage_token},
         "pages.ask_to_stop": {"token": sub.manage_token},
         "mobile_invoice.list_subscriptions": {"partner_id": 10295, "payment_type_id": "5", "since": "2026-11-10"},
-        "health.healthz": {},
-        "health.readyz": {},
+        "events.get_event": {"event_id": "evt_1"},
+        "transactions.get_transaction": transaction,
+        "transactions.list_transactions": {"partner_id": 10295},
+        "transactions.list_of_subscription": {"partner_id": 10295, "recurring_payment_id": sub.id},
     }
     adapter = app.url_map.bind("pay.example.com", url_scheme="https")
     listed = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
-    return [adapter.build(endpoint, fill[endpoint]) for endpoint in sorted(listed)]
+    return [adapter.build(endpoint, fill.get(endpoint)) for endpoint in sorted(listed)]
 
 
 _LOOKERS = (
