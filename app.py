@@ -51,6 +51,7 @@ from invoice.services.sweep import Sweep
 from invoice.services.webhooks import WebhookRegistrations
 from invoice.store.db import db, install_engine_settings, set_encryption_keys
 from invoice.web import (
+    api_docs,
     bodies,
     errors,
     events,
@@ -62,6 +63,7 @@ from invoice.web import (
     logs,
     mobile_invoice,
     pages,
+    recurring_payments,
     transactions,
 )
 from invoice.web import services as reach
@@ -169,7 +171,8 @@ def _accounts(settings: Settings, payments: PaymentProvider | None) -> Accounts:
 def _open_store(app: Flask, settings: Settings) -> None:
     is_sqlite = settings.invoice_database_url.startswith("sqlite")
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.invoice_database_url
-    pool = {"pool_size": 10, "max_overflow": 20}
+    # What stands in a statement are phone numbers and texts: no error and no log line may show it.
+    pool = {"pool_size": 10, "max_overflow": 20, "hide_parameters": True}
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = pool if is_sqlite else {**pool, "pool_pre_ping": True}
     set_encryption_keys(settings.invoice_secret_key)
     db.init_app(app)
@@ -191,13 +194,14 @@ def _open_faces(app: Flask, settings: Settings) -> None:
     app.url_map.converters["token"] = TokenConverter
     formats.make_babel(app)
     formats.register(app)
-    logs.hide_links()
+    logs.prepare()
     errors.register(app)
     is_https = settings.invoice_public_url.startswith("https")
     headers.register(app, form_targets=settings.form_targets, is_https=is_https)
     idempotency.register(app)
-    for face in (mobile_invoice, transactions, events, pages, hooks, health):
+    for face in (mobile_invoice, transactions, events, recurring_payments, pages, hooks, health):
         app.register_blueprint(face.blueprint)
+    api_docs.register(app)
 
 
 demo = demo_command(create_app)

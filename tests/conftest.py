@@ -20,7 +20,7 @@ from flask_migrate import upgrade
 from sqlalchemy import create_engine, text
 
 from app import create_app
-from invoice import clock
+from invoice import clock, request_ids
 from invoice.config import Settings
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import Base, db
@@ -58,6 +58,12 @@ class StandingClock:
 
     def move_to(self, at: datetime) -> None:
         self.at = at
+
+
+@pytest.fixture(autouse=True)
+def _nobody_asks() -> None:
+    """What a test does is done for no request, whatever the one before it has left open."""
+    request_ids.enter(None)
 
 
 @pytest.fixture
@@ -160,9 +166,10 @@ def jobs(services: Services) -> Jobs:
 
 
 class Caller(FlaskClient):
-    """Calls the host that the application is published under."""
+    """Calls the host that the application is published under, and ends each request as a server does."""
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("buffered", True)
         kwargs.setdefault("base_url", "https://pay.example.com")
         return super().open(*args, **kwargs)
 

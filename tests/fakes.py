@@ -175,6 +175,28 @@ class FakePayments(_Port):
     def check_keys(self) -> None:
         self._begin("check_keys")
 
+    def access_token(self) -> str:
+        self._begin("token")
+        return f"token of {self.account}"
+
+    def show_agreement(self, agreement_id: str) -> dict[str, Any]:
+        self._begin("show_agreement")
+        view = self._shown(agreement_id).view
+        return {"id": agreement_id, "status": view.status, "price": view.amount, "currency": view.currency}
+
+    def show_charges(self, agreement_id: str) -> list[dict[str, Any]]:
+        self._begin("show_charges")
+        found = self._shown(agreement_id).charges
+        return [
+            {"id": name, "status": charge.status, "amount": charge.amount, "amountRefunded": charge.refunded}
+            for name, charge in found.items()
+        ]
+
+    def _shown(self, agreement_id: str) -> FakeAgreement:
+        if agreement_id not in self.agreements:
+            raise ProviderRefused("Agreement not found.", status=404)
+        return self.agreements[agreement_id]
+
     def clock_skew(self) -> timedelta:
         return self.skew
 

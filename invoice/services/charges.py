@@ -85,9 +85,8 @@ def _last_looks(subscription: Subscription, charge: Charge) -> datetime | None:
 
 def _turned_down(subscription: Subscription, charge: Charge) -> None:
     """Vipps gave a reason: a date that has come too near is moved; anything else is for an operator."""
-    today = business_date(queries.market_of(subscription.partner_id))
-    is_too_near = charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS)
-    if is_too_near or charge.failure_reason == books.NOT_CREATED or not _is_wanted(subscription, charge):
+    is_passing = _is_too_near(subscription, charge) or charge.failure_reason == books.NOT_CREATED
+    if is_passing or not _is_wanted(subscription, charge):
         send_again(subscription, charge)
     else:
         _set_aside(subscription, charge)
@@ -106,6 +105,11 @@ def send_again(subscription: Subscription, charge: Charge) -> None:
         charge.status, charge.failure_reason = ChargeStatus.PLANNED, None
 
 
+def _is_too_near(subscription: Subscription, charge: Charge) -> bool:
+    today = business_date(queries.market_of(subscription.partner_id))
+    return charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS)
+
+
 def _is_wanted(subscription: Subscription, charge: Charge) -> bool:
     return subscription.status == SubscriptionStatus.ACTIVE and charge.cancel_requested_at is None
 
@@ -120,7 +124,13 @@ def _set_aside(subscription: Subscription, charge: Charge) -> None:
 
 
 def turn_down(subscription: Subscription, charge: Charge, reason: str) -> None:
-    """Vipps' no to an extra charge is final: its partner is told, and may ask for it again under the same name."""
+    """Vipps' no to an extra charge is final: its partner is told, and may ask for it again under the same name.
+
+    A date that has come too near while Vipps was away is moved.
+    """
+    if _is_too_near(subscription, charge):
+        send_again(subscription, charge)
+        return
     charge.status, charge.failure_reason = ChargeStatus.REFUSED, reason[:200]
     charge.operation_id = charge.check_at = None
     db.session.get_one(Agreement, charge.agreement_id).check_at = utc_now()  # it may have ended without our knowing

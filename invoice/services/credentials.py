@@ -68,16 +68,17 @@ Proof = Password | Signature
 def admit(proof: Proof, address: str) -> PartnerView:
     """Return the partner who sent a request. address: of the client.
 
-    Raises Unauthenticated when the proof is none, Limited when this address has failed too often or the partner
-    asks too much.
+    The right proof is let in however often others at its address have failed: nobody can lock a partner out.
+    Raises Unauthenticated when the proof is none, Limited when this address has failed too often besides or the
+    partner asks too much.
     """
-    partner_id = _number(proof.partner_id)
-    throttle.look(partner_id, address)
     try:
         partner = verify(proof)
     except Unauthenticated as refusal:
-        logger.warning("Refused: partner %s from %s: %s", partner_id, address, refusal.message)
+        partner_id = _number(proof.partner_id)
+        throttle.look(partner_id, address)
         throttle.count_failure(partner_id, address)
+        logger.warning("Refused: partner %s from %s: %s", partner_id, address, refusal.message)
         raise
     throttle.count_request(partner.id, partner.request_limit)
     return partner

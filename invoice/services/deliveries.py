@@ -23,6 +23,7 @@ from standardwebhooks import Webhook
 from invoice.clock import stopwatch, utc_now
 from invoice.lifecycle import Channel, DeliveryStatus
 from invoice.providers.outbound import PartnerPipe, Reply
+from invoice.request_ids import HEADER
 from invoice.schedule import DELIVERY_LIFE, DELIVERY_MINIMUM_TRIES, delivery_wait, lane_pause
 from invoice.services import callbacks
 from invoice.store import queries
@@ -196,6 +197,8 @@ def _letter(delivery: Delivery) -> Letter | None:
     lane = db.session.get_one(Lane, delivery.lane_id)
     event = db.session.get_one(Event, delivery.event_id)
     headers = {"User-Agent": "Mobile-Invoice/1.0", "webhook-id": event.public_id}
+    if event.request_id is not None:
+        headers[HEADER] = event.request_id
     if lane.channel == Channel.EVENTS:
         endpoint = db.session.get(EventEndpoint, lane.partner_id)
         if endpoint is None:

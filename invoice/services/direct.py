@@ -7,44 +7,49 @@ the provider's own words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from typing import Any
+
+from sqlalchemy import update
 
 from invoice.clock import stopwatch, utc_now
 from invoice.errors import (
     Conflict,
     Exchange,
     Forbidden,
-    Invalid,
     InvoiceError,
     NotFound,
     ProviderError,
+    ProviderRefused,
     ProviderUnavailable,
 )
-from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
+from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.names import new_guid
+from invoice.providers.base import PaymentProvider
 from invoice.providers.http import overhearing
-from invoice.services import cancels, outcomes, refunds, stops
+from invoice.services import cancels, outcomes, refund_wishes, refunds, stops
 from invoice.services.accounts import Accounts
 from invoice.services.charges import Charges
 from invoice.services.entries import Wish
 from invoice.services.extras import Extras
-from invoice.services.operations import Claim, Operations
+from invoice.services.operations import Claim, GiveUp, Operations
 from invoice.services.outcomes import Outcome, Standing
 from invoice.services.partners import PartnerView
-from invoice.services.scopes import UNKNOWN, Held, Scopes
+from invoice.services.scopes import NO_TIME, UNKNOWN, Held, Scopes
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
-from invoice.store.models import Agreement, Charge, Subscription
+from invoice.store.models import Agreement, Charge
 
 UNKNOWN_CHARGE = "This charge does not exist"
 _READ_PATIENCE_S = 60.0
 
 
 class Direct:
-    """One partner's verbs; each outcome is for itself."""
+    """One partner's verbs; each outcome is for itself.
+
+    patience_s: for all items of a request together; what it does not suffice for is written down for the worker.
+    """
 
     def __init__(self, accounts: Accounts, operations: Operations, scopes: Scopes, extras: Extras) -> None:
         self._accounts = accounts
@@ -52,6 +57,7 @@ class Direct:
         self._scopes = scopes
         self._extras = extras
         self._charges = Charges(accounts)
+        self.patience_s = 20.0
 
     # Looking
 
@@ -86,33 +92,35 @@ class Direct:
         for agreement_id in agreement_ids:
             if agreement_id not in known:
                 known[agreement_id] = (
-                    self._charges_of(partner, agreement_id)
-                    if stopwatch() < deadline
-                    else ProviderUnavailable("There was no time left for this one: ask for fewer at once")
+                    self._charges_of(partner, agreement_id) if stopwatch() < deadline else ProviderUnavailable(NO_TIME)
                 )
         return [known[agreement_id] for agreement_id in agreement_ids]
 
     def _charges_of(self, partner: PartnerView, agreement_id: str) -> list[dict[str, Any]] | InvoiceError:
+        def ask(payments: PaymentProvider) -> list[dict[str, Any]]:
+            found = payments.show_charges(agreement_id)
+            return [charge | {"id": self._scopes.shown(partner, payments.account, charge["id"])} for charge in found]
+
         try:
-            found = self._scopes.ask(partner, agreement_id, lambda payments: payments.show_charges(agreement_id))
+            return self._scopes.ask(partner, agreement_id, ask)
         except (NotFound, ProviderError) as error:
             return error
-        return [charge | {"id": self._scopes.shown(partner, charge["id"])} for charge in found]
 
     # Acting
 
     def make(
-        self, partner: PartnerView, wishes: Sequence[Wish], *, key: str | None, literal: bool = False
-    ) -> list[Outcome]:
+        self, partner: PartnerView, wishes: Mapping[int, Wish], *, key: str | None, literal: bool = False
+    ) -> dict[int, Outcome]:
         """Make charges, each for itself; see `Extras.make`."""
-        return self._extras.make(partner, wishes, key=key, literal=literal)
+        return self._extras.make(partner, wishes, key=key, literal=literal, patience_s=self.patience_s)
 
-    def stop(self, partner: PartnerView, agreement_id: str, *, literal: bool = False) -> Outcome:
+    def stop(self, partner: PartnerView, agreement_id: str, *, literal: bool = False, at_once: bool = True) -> Outcome:
         """End an agreement: from now on nothing is charged, and the provider is told until it agrees.
 
         literal: what is ending already is put to the provider once more.
+        at_once: False leaves it to the worker, and asks the provider nothing.
         """
-        held = self._find(partner, agreement_id)
+        held = self._find(partner, agreement_id, may_ask=at_once)
         if not isinstance(held, Held):
             return outcomes.no(agreement_id, held)
         claim = None
@@ -122,129 +130,139 @@ class Direct:
             is_ending = subscription.status == SubscriptionStatus.CANCELLING
             if subscription.status == SubscriptionStatus.ACTIVE and agreement.is_adopted:
                 stops.begin_cancel(subscription)
-                claim, is_ending = self._take(stops.STOP, agreement.id), True
+                claim, is_ending = self._take(stops.STOP, agreement.id, at_once=at_once), True
         if claim is not None:
             error, heard = self._perform(claim, "PATCH")
             return Outcome(agreement_id, Standing.ACCEPTED if error else Standing.DONE, error, heard)
-        if is_ending and not literal:
+        if is_ending and not (literal and at_once):
             return Outcome(agreement_id, Standing.ACCEPTED)
-        ask = self._accounts.of(held.account).stop_agreement
-        return self._put(agreement_id, "PATCH", lambda: ask(held.provider_id, key=new_guid()), lambda: _ring(held))
+        if not at_once:
+            return outcomes.no(agreement_id, ProviderUnavailable(NO_TIME))
+        key = new_guid()
+        error, heard = self._put(held, "PATCH", lambda payments: payments.stop_agreement(held.provider_id, key=key))
+        if not isinstance(error, ProviderRefused):
+            _look_again(Agreement, held.agreement_id)
+        return outcomes.no(agreement_id, error, heard) if error else Outcome(agreement_id, Standing.DONE, heard=heard)
 
-    def cancel(self, partner: PartnerView, agreement_id: str, charge_id: str, *, literal: bool = False) -> Outcome:
-        """Have a charge not taken; a second time changes nothing. literal: as in `stop`."""
-        held = self._find(partner, agreement_id)
-        found = self._find_charge(partner, held, charge_id) if isinstance(held, Held) else held
-        if not isinstance(held, Held) or not isinstance(found, int):
-            return outcomes.no(charge_id, found if isinstance(found, InvoiceError) else NotFound(UNKNOWN))
-        claim, is_late = None, False
+    def cancel(
+        self,
+        partner: PartnerView,
+        agreement_id: str,
+        charge_id: str,
+        *,
+        literal: bool = False,
+        at_once: bool = True,
+    ) -> Outcome:
+        """Have a charge not taken; a second time changes nothing. literal, at_once: as in `stop`."""
+        found = self._find_charge(partner, agreement_id, charge_id, may_ask=at_once)
+        if isinstance(found, InvoiceError):
+            return outcomes.no(charge_id, found)
+        (held, number), claim, is_late = found, None, False
         with transaction():
-            charge, subscription = _lock(found)
+            subscription, charge = queries.lock_charge(number)
             try:
                 cancels.request_cancel(subscription, charge)
-                claim = self._take(cancels.CANCEL, charge.id)
+                claim = self._take(cancels.CANCEL, charge.id, at_once=at_once)
             except Conflict:
                 is_late = True
             name, is_void = charge.name, charge.status == ChargeStatus.VOID
         if claim is not None:
             error, heard = self._perform(claim, "DELETE")
-            return _called_off(charge_id, found, error, heard)
-        if not is_late and (is_void or not literal):
-            return Outcome(charge_id, Standing.DONE)
-        ask = self._accounts.of(held.account).cancel_charge
-        return self._put(charge_id, "DELETE", lambda: ask(held.provider_id, name, key=new_guid()), lambda: _look(found))
+            return _called_off(charge_id, number, error, heard)
+        if not is_late and (is_void or not (literal and at_once)):
+            return Outcome(charge_id, Standing.DONE if is_void else Standing.ACCEPTED)
+        if not at_once:
+            return outcomes.no(charge_id, ProviderUnavailable(NO_TIME))
+        key = new_guid()
+        error, heard = self._put(
+            held, "DELETE", lambda payments: payments.cancel_charge(held.provider_id, name, key=key)
+        )
+        if not isinstance(error, ProviderRefused):
+            _look_again(Charge, number)
+        return outcomes.no(charge_id, error, heard) if error else Outcome(charge_id, Standing.DONE, heard=heard)
 
-    def refund(self, partner: PartnerView, wish: Wish, *, mark: str) -> Outcome:
-        """Give money back. mark: of the request; one that has been asked for already is not asked for again."""
-        held = self._find(partner, wish.agreement_id)
-        found = self._find_charge(partner, held, wish.charge_id) if isinstance(held, Held) else held
-        if not isinstance(found, int):
+    def refund(
+        self, partner: PartnerView, wish: Wish, *, mark: str, literal: bool = False, at_once: bool = True
+    ) -> Outcome:
+        """Give money back. at_once: as in `stop`.
+
+        mark: of the request; one that has been asked for already is not asked for again.
+        literal: what could not be sent is taken back, because the caller is told that it failed.
+        """
+        found = self._find_charge(partner, wish.agreement_id, wish.charge_id, may_ask=at_once)
+        if isinstance(found, InvoiceError):
             return outcomes.no(wish.charge_id, found)
-        refunded = self._ask_for(found, wish, mark)
-        if isinstance(refunded, InvoiceError):
+        _, number = found
+        refunded = self._ask_for(number, wish, mark, at_once=at_once)
+        if isinstance(refunded, InvoiceError) and at_once:
             # What the books lack the provider may have by now.
             with suppress(ProviderError):
-                self._charges.refresh(found)
-            refunded = self._ask_for(found, wish, mark)
+                self._charges.refresh(number)
+            refunded = self._ask_for(number, wish, mark, at_once=at_once)
         if isinstance(refunded, Claim):
-            error, heard = self._perform(refunded, "POST")
+            give_up = GiveUp(lambda error: outcomes.is_failure(error, literal=literal), refund_wishes.withdraw)
+            error, heard = self._perform(refunded, "POST", give_up)
+            if error is not None and give_up.is_wanted(error):
+                return outcomes.no(wish.charge_id, error, heard)
             return outcomes.of(wish.charge_id, error, heard)
         return refunded if isinstance(refunded, Outcome) else outcomes.no(wish.charge_id, refunded)
 
-    def _ask_for(self, charge_id: int, wish: Wish, mark: str) -> Claim | Outcome | InvoiceError:
+    def _ask_for(self, charge_id: int, wish: Wish, mark: str, *, at_once: bool) -> Claim | Outcome | InvoiceError:
         with transaction():
-            charge, subscription = _lock(charge_id)
-            known = queries.refund_marked(charge.id, mark)
-            if known is not None:
-                is_done = known.status == RefundStatus.DONE
-                return Outcome(wish.charge_id, Standing.DONE if is_done else Standing.ACCEPTED)
-            try:
-                reason = wish.description or subscription.name
-                refund_id = refunds.ask(subscription, charge, wish.amount, reason, mark=mark)
-            except (Conflict, Invalid) as error:
-                return _in_words(error)
-            claim = self._take(refunds.REFUND, refund_id)
+            found = refund_wishes.enter(charge_id, wish, mark)
+            if not isinstance(found, int):
+                return found
+            claim = self._take(refunds.REFUND, found, at_once=at_once)
             return claim or Outcome(wish.charge_id, Standing.ACCEPTED)
 
     # Helpers
 
-    def _find(self, partner: PartnerView, agreement_id: str) -> Held | InvoiceError:
+    def _find(self, partner: PartnerView, agreement_id: str, *, may_ask: bool) -> Held | InvoiceError:
         try:
-            return self._scopes.find(partner, agreement_id) or NotFound(UNKNOWN)
+            return self._scopes.find(partner, agreement_id, may_ask=may_ask) or NotFound(UNKNOWN)
         except ProviderError as error:
             return error
 
-    def _find_charge(self, partner: PartnerView, held: Held, charge_id: str) -> int | InvoiceError:
+    def _find_charge(
+        self, partner: PartnerView, agreement_id: str, charge_id: str, *, may_ask: bool
+    ) -> tuple[Held, int] | InvoiceError:
+        held = self._find(partner, agreement_id, may_ask=may_ask)
+        if not isinstance(held, Held):
+            return held
         try:
-            return self._scopes.find_charge(partner, held, charge_id) or NotFound(UNKNOWN_CHARGE)
+            number = self._scopes.find_charge(partner, held, charge_id, may_ask=may_ask)
         except ProviderError as error:
             return error
+        return NotFound(UNKNOWN_CHARGE) if number is None else (held, number)
 
-    def _take(self, kind: str, subject_id: int) -> Claim | None:
+    def _take(self, kind: str, subject_id: int, *, at_once: bool) -> Claim | None:
         """Claim what was staged a moment ago, in the same transaction."""
-        operation = queries.unclaimed(kind, subject_id)
+        operation = queries.unclaimed(kind, subject_id) if at_once else None
         return self._operations.take(operation) if operation else None
 
-    def _perform(self, claim: Claim, method: str) -> tuple[ProviderError | None, Exchange | None]:
+    def _perform(
+        self, claim: Claim, method: str, give_up: GiveUp | None = None
+    ) -> tuple[ProviderError | None, Exchange | None]:
         with overhearing() as heard:
-            error = self._operations.perform(claim)
+            error = self._operations.perform(claim, give_up)
         return error, _last(heard, method)
 
-    def _put(self, act_id: str, method: str, ask: Callable[[], None], then: Callable[[], None]) -> Outcome:
-        """Put to the provider what our books know to be over, for its words; a yes is a reason to look again."""
+    def _put(
+        self, held: Held, method: str, ask: Callable[[PaymentProvider], None]
+    ) -> tuple[ProviderError | None, Exchange | None]:
+        """Put to the provider what our books know to be over, for its words."""
         with overhearing() as heard:
             try:
-                ask()
+                ask(self._accounts.of(held.account))
             except ProviderError as error:
-                return Outcome(act_id, Standing.REFUSED, error, _last(heard, method))
-        then()
-        return Outcome(act_id, Standing.DONE, heard=_last(heard, method))
+                return error, _last(heard, method)
+        return None, _last(heard, method)
 
 
-def mark_of(key: str | None, number: int, wish: Wish) -> str:
-    """Return what tells one wish for a refund of a charge from another: without a key, its amount.
-
-    Source: the original module, whose key for a refund was agreement, charge and amount.
-    """
-    return sha256(f"{key}|{number}".encode()).hexdigest() if key else str(wish.amount)
-
-
-def _lock(charge_id: int) -> tuple[Charge, Subscription]:
-    """Lock a charge and, before it, what it hangs on."""
-    charge = db.session.get_one(Charge, charge_id)
-    subscription = queries.lock_subscription(charge.subscription_id)
-    db.session.refresh(charge, with_for_update=True)
-    return charge, subscription
-
-
-def _ring(held: Held) -> None:
+def _look_again(model: type[Agreement | Charge], number: int) -> None:
+    """Have a row looked at that the provider may see in another way than our books."""
     with transaction():
-        db.session.get_one(Agreement, held.agreement_id).check_at = utc_now()
-
-
-def _look(charge_id: int) -> None:
-    with transaction():
-        db.session.get_one(Charge, charge_id).check_at = utc_now()
+        db.session.execute(update(model).where(model.id == number).values(check_at=utc_now()))
 
 
 def _last(heard: Sequence[Exchange], method: str) -> Exchange | None:
@@ -256,16 +274,7 @@ def _called_off(shown: str, charge_id: int, error: ProviderError | None, heard: 
     outcome = outcomes.of(shown, error, heard)
     if error is None:
         with reading():
-            status = db.session.get_one(Charge, charge_id).status
-        if status not in (ChargeStatus.CANCELLED, ChargeStatus.VOID):
-            return Outcome(
-                shown, Standing.REFUSED, Conflict(f"The charge could not be called off: it is {status}"), heard
-            )
+            charge = db.session.get_one(Charge, charge_id)
+        if charge.captured == charge.amount:
+            return outcomes.no(shown, Conflict(f"The charge could not be called off: it is {charge.status}"), heard)
     return outcome
-
-
-def _in_words(error: InvoiceError) -> InvoiceError:
-    """Return an error whose message says all: what is wrong with a field stands beside it otherwise."""
-    if not isinstance(error, Invalid) or not error.errors:
-        return error
-    return Invalid(message=" ".join(text for texts in error.errors.values() for text in texts))

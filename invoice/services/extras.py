@@ -8,20 +8,22 @@ of its own; more go in batches. What there is no time or no share of calls for i
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 from sqlalchemy.exc import IntegrityError
 
 from invoice.clock import stopwatch
 from invoice.config import Settings
-from invoice.errors import Conflict, InvoiceError, NotFound, ProviderDenied, ProviderError, ProviderUnavailable
+from invoice.errors import Conflict, InvoiceError, NotFound, ProviderError
 from invoice.lifecycle import ChargeStatus, OperationStatus
 from invoice.names import extra_name
-from invoice.services import outcomes
+from invoice.services import cancels, outcomes
 from invoice.services.batches import Batches
+from invoice.services.books import NOT_CREATED
 from invoice.services.entries import Entry, Place, Wish
-from invoice.services.operations import Claim, Operations
+from invoice.services.operations import Claim, GiveUp, Operations
 from invoice.services.outcomes import Outcome, Standing
 from invoice.services.partners import PartnerView
 from invoice.services.scopes import UNKNOWN, Held, Scopes
@@ -30,7 +32,7 @@ from invoice.store.db import db, reading, transaction
 from invoice.store.models import Charge, Operation
 
 ONE_BY_ONE = 100
-PATIENCE_S = 20.0  # for all items of a request together
+_RACES = 3  # how often others may be quicker with the same names
 
 _THERE = frozenset(
     {
@@ -53,62 +55,81 @@ class Extras:
         self._scopes = scopes
 
     def make(
-        self, partner: PartnerView, wishes: Sequence[Wish], *, key: str | None = None, literal: bool = False
-    ) -> list[Outcome]:
-        """Make charges, each for itself; return what came of each, in order.
+        self,
+        partner: PartnerView,
+        wishes: Mapping[int, Wish],
+        *,
+        key: str | None = None,
+        literal: bool = False,
+        patience_s: float,
+    ) -> dict[int, Outcome]:
+        """Make charges, each for itself; return what came of each.
 
+        wishes: by their place in the request.
         key: of the request: the same again makes nothing anew.
-        literal: the caller is told what the provider says and nothing else. So amounts are left to it to judge, and
-        what could not be sent at once is taken back, because the caller is told that it failed.
+        literal: the caller is told what the provider says and nothing else, and takes an error for the end of it. So
+        amounts are left to the provider to judge, and what the caller is told has failed is taken back: what could
+        not be sent at once, and what may have come to the provider but could not be found again by its caller.
         """
-        deadline = stopwatch() + PATIENCE_S
-        found = {agreement_id: self._find(partner, agreement_id) for agreement_id in {w.agreement_id for w in wishes}}
+        deadline = stopwatch() + patience_s
+        found = {
+            agreement_id: self._find(partner, agreement_id, may_ask=stopwatch() < deadline)
+            for agreement_id in {wish.agreement_id for wish in wishes.values()}
+        }
         results: dict[int, Outcome] = {}
         places = []
-        for number, wish in enumerate(wishes):
+        for number, wish in wishes.items():
             held = found[wish.agreement_id]
             if isinstance(held, Held):
-                places.append(Place(number, wish, held, self._names(partner, held, wish, _tag(key, number))))
+                names, is_known = self._names(partner, held, wish, key, number), bool(wish.charge_id or key)
+                places.append(Place(number, wish, held, names, is_known=is_known))
             else:
                 results[number] = outcomes.no(wish.charge_id, held)
         size = 1 if len(wishes) <= ONE_BY_ONE else len(wishes)
         for start in range(0, len(places), size):
             some = places[start : start + size]
             results |= self._make(partner, some, is_in_time=stopwatch() < deadline, literal=literal)
-        return [results[number] for number in range(len(wishes))]
+        return results
 
-    def _find(self, partner: PartnerView, agreement_id: str) -> Held | InvoiceError:
+    def _find(self, partner: PartnerView, agreement_id: str, *, may_ask: bool) -> Held | InvoiceError:
         try:
-            return self._scopes.find(partner, agreement_id) or NotFound(UNKNOWN)
+            return self._scopes.find(partner, agreement_id, may_ask=may_ask) or NotFound(UNKNOWN)
         except ProviderError as error:
             return error
 
-    def _names(self, partner: PartnerView, held: Held, wish: Wish, tag: str) -> tuple[str, ...]:
-        if not wish.charge_id:
-            return (extra_name(held.ulid, tag),)
-        return self._scopes.names_of(partner, held, wish.charge_id)
+    def _names(self, partner: PartnerView, held: Held, wish: Wish, key: str | None, number: int) -> tuple[str, ...]:
+        if wish.charge_id:
+            return self._scopes.names_of(partner, held, wish.charge_id)
+        # The same for the same request, and for no other.
+        tag = sha256(f"{key}|{number}".encode()).hexdigest()[:12] if key else secrets.token_hex(6)
+        return (extra_name(held.ulid, tag),)
 
     def _make(
         self, partner: PartnerView, places: Sequence[Place], *, is_in_time: bool, literal: bool
     ) -> dict[int, Outcome]:
-        entry = Entry(self._settings, partner, literal=literal)
-        try:
-            claims = self._enter(entry, places, is_in_time=is_in_time)
-        except IntegrityError:
-            # The same name in two requests at once: the other one's row is there now.
-            entry = Entry(self._settings, partner, literal=literal)
-            claims = self._enter(entry, places, is_in_time=is_in_time)
-        errors = {claim.id: self._operations.perform(claim) for claim in claims}
-        for operation_id, error in errors.items():
-            if _is_unsent(error, literal=literal):
-                _withdraw(operation_id)
+        any_amount = literal and len(places) == 1  # in a batch a wrong one would have all turned down
+        for race in range(1, _RACES + 1):
+            entry = Entry(self._settings, partner, any_amount=any_amount)
+            try:
+                claims = self._enter(entry, places, is_in_time=is_in_time)
+                break
+            except IntegrityError:
+                # The same name in two requests at once: the other one's row is there now.
+                if race == _RACES:
+                    raise
+        give_up = GiveUp(lambda error: outcomes.is_failure(error, literal=literal), _withdraw)
+        errors = {claim.id: self._operations.perform(claim, give_up) for claim in claims}
+        results = dict(entry.refused)
         with reading():
             for place in places:
                 if place.number in entry.rows:
-                    charge_id, sent_with = entry.rows[place.number]
-                    charge = db.session.get_one(Charge, charge_id)
-                    entry.refused[place.number] = _outcome(place.shown, charge, errors.get(sent_with or 0))
-        return entry.refused
+                    charge = db.session.get_one(Charge, entry.rows[place.number])
+                    error = errors.get(entry.sent_with.get(charge.id, 0))
+                    results[place.number] = _outcome(place.shown, charge, error)
+        for place in places if literal else ():
+            if not place.is_known and results[place.number].standing == Standing.UNKNOWN:
+                _call_off(entry.rows[place.number])
+        return results
 
     def _enter(self, entry: Entry, places: Sequence[Place], *, is_in_time: bool) -> list[Claim]:
         """Write charges down, and claim what is to leave at once; the rest goes with the worker's next batch."""
@@ -116,34 +137,23 @@ class Extras:
             entry.begin(places)
             for place in places:
                 entry.add(place)
-            operations = []
-            if is_in_time:
-                operations = [self._batches.stage(members) for members in entry.by_account()]
-            entry.note()
+            entry.write()
+            operations = entry.send(self._batches.stage) if is_in_time else []
             return [self._operations.take(operation) for operation in operations]
 
 
-def _tag(key: str | None, number: int) -> str:
-    """Return what tells an unnamed charge from the others of its agreement: the same for the same request."""
-    return sha256(f"{key}|{number}".encode()).hexdigest()[:12] if key else secrets.token_hex(6)
+def _withdraw(claim: Claim) -> None:
+    """Take charges that were not sent out of the books."""
+    queries.lock_subscriptions_of(claim.id)
+    for charge, _, _ in queries.members_of(claim.id):
+        charge.status, charge.operation_id = ChargeStatus.VOID, None
+        charge.sends -= 1
 
 
-def _is_unsent(error: ProviderError | None, *, literal: bool) -> bool:
-    """Tell whether a charge surely did not go out and its caller is told so."""
-    if isinstance(error, ProviderUnavailable):
-        return literal and bool(error.origin.failure or error.origin.exchange)
-    return isinstance(error, ProviderDenied)
-
-
-def _withdraw(operation_id: int) -> None:
-    """Take charges out of the books that their caller is told have failed, unless a worker is sending them by now."""
-    with transaction():
-        # The operation first, and the subscriptions after it: the order of those who settle it.
-        if queries.take_back(operation_id):
-            queries.lock_subscriptions_of(operation_id)
-            for charge, _, _ in queries.members_of(operation_id):
-                charge.status, charge.operation_id = ChargeStatus.VOID, None
-                charge.sends -= 1
+def _call_off(charge_id: int) -> None:
+    """Have a charge not taken that may be at the provider: its caller takes it for failed, and will make another."""
+    with transaction(), suppress(Conflict):
+        cancels.request_cancel(*queries.lock_charge(charge_id))
 
 
 def _outcome(shown: str, charge: Charge, error: ProviderError | None) -> Outcome:
@@ -159,7 +169,7 @@ def _standing(charge: Charge) -> tuple[Standing, str]:
         return Standing.DONE, ""
     if charge.status == ChargeStatus.PLANNED:
         return Standing.ACCEPTED, ""
-    if charge.status == ChargeStatus.SUBMITTING and charge.failure_reason is None:
+    if charge.status == ChargeStatus.SUBMITTING and charge.failure_reason in (None, NOT_CREATED):
         operation = db.session.get(Operation, charge.operation_id) if charge.operation_id else None
         is_unsent = operation is not None and operation.status == OperationStatus.READY
         return (Standing.ACCEPTED if is_unsent else Standing.UNKNOWN), "Vipps has not answered yet"

@@ -59,6 +59,16 @@ def begin(partner_id: int, key: str, digest: bytes) -> Attempt | Answer:
     raise Busy
 
 
+def bind(partner_id: int, key: str, digest: bytes) -> None:
+    """Have a key stand for one request whose outcome is read from the books each time. Raises KeyReused."""
+    row = {"partner_id": partner_id, "key": key, "digest": digest, "fence": 1, "created_at": utc_now()}
+    with transaction():
+        insert_ignoring(IdempotencyKey, [row])
+        held = _find(partner_id, key)
+        if held is None or held.digest != digest:
+            raise KeyReused
+
+
 def _find(partner_id: int, key: str) -> IdempotencyKey | None:
     mine = (IdempotencyKey.partner_id == partner_id, IdempotencyKey.key == key)
     return db.session.scalar(select(IdempotencyKey).where(*mine))

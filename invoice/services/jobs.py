@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
+from invoice import request_ids
 from invoice.clock import MARKET_ZONES, business_date, stopwatch, utc_now
 from invoice.errors import ProviderDenied, ProviderError, ProviderUncertain
 from invoice.services import captures, credentials, endings, feed, idempotency
@@ -118,10 +119,13 @@ class Jobs:
 
         One look tells whether there is anything for them at all: a quiet round costs a millisecond and takes no lock.
         """
+        request_ids.enter(None)  # nobody's, until an operation says whose
+        now = utc_now()
         with reading():
-            is_due = queries.is_anything_due(utc_now(), max(map(business_date, MARKET_ZONES)))
+            is_due = queries.is_anything_due(now, max(map(business_date, MARKET_ZONES)))
+            put_off = queries.jobs_put_off(now)
         is_due = is_due or self._deliveries.is_busy
-        done = sum(self._run(job) for job in self.table if is_due or job.every is not None)
+        done = sum(self._run(job) for job in self.table if (is_due if job.every is None else job.name not in put_off))
         # The pause of a quiet round is spent on partners that are about to answer.
         return done or self._deliveries.linger()
 
@@ -160,10 +164,6 @@ def last_beat() -> timedelta | None:
 
 def _take(job: Job) -> bool:
     """Take the right to run a job now: its time has come, and no other worker has it."""
-    with reading():
-        run = db.session.get(JobRun, job.name)
-        if run is not None and run.next_at > utc_now():
-            return False
     with transaction():
         return queries.take_job(job.name, utc_now(), _JOB_LEASE)
 

@@ -9,12 +9,14 @@ is `in_doubt` and its handler asks before it sends again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import update
 
+from invoice import request_ids
 from invoice.clock import utc_now
 from invoice.errors import ProviderDenied, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import OperationStatus
@@ -49,6 +51,7 @@ class Claim:
     lease_until: datetime
     created_at: datetime
     first_sent_at: datetime
+    request_id: str | None  # of the request that asked for it
 
 
 class Handler(Protocol):
@@ -65,6 +68,14 @@ class Handler(Protocol):
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
         """Write down a definite no, likewise."""
         ...
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Taking back what was surely not sent, for a caller that is told that it has failed."""
+
+    is_wanted: Callable[[ProviderError], bool]
+    withdraw: Callable[[Claim], None]  # in the very transaction that voids the operation: nobody sees one without it
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ def stage(act: Act) -> Operation:
         name=act.name,
         key=idempotency_key(act.name, act.kind, act.request),
         request=act.request,
+        request_id=request_ids.current(),
         status=OperationStatus.READY,
         next_at=act.not_before or now,
         created_at=now,
@@ -134,13 +146,17 @@ class Operations:
         db.session.flush()
         return _claim_of(operation)
 
-    def perform(self, claim: Claim) -> ProviderError | None:
-        """Call and settle, or have it tried again; a claim that came too late is left to the next.
+    def perform(self, claim: Claim, give_up: GiveUp | None = None) -> ProviderError | None:
+        """Call and settle, or have it tried again unless it is given up; one that came too late is left to the next.
 
         Returns what the provider had against it, for a caller who tells its own.
         """
         if utc_now() >= claim.lease_until:
             return ProviderUnavailable("it came too late and is tried again")
+        with request_ids.during(claim.request_id):
+            return self._perform(claim, give_up)
+
+    def _perform(self, claim: Claim, give_up: GiveUp | None) -> ProviderError | None:
         handler = self._handlers[claim.kind]
         try:
             result = handler.call(claim)
@@ -148,7 +164,7 @@ class Operations:
             self._settle(claim, OperationStatus.REFUSED, refusal)
             return refusal
         except ProviderError as error:
-            self.put_back(claim, error)
+            self.put_back(claim, error, give_up)
             return error
         self._settle(claim, OperationStatus.DONE, result)
         return None
@@ -169,9 +185,12 @@ class Operations:
             else:
                 handler.settle(claim, outcome)
 
-    def put_back(self, claim: Claim, error: ProviderError) -> None:
+    def put_back(self, claim: Claim, error: ProviderError, give_up: GiveUp | None = None) -> None:
         """Have it tried again; what was surely not sent goes back to READY, unless an earlier try is in doubt."""
         surely_not = isinstance(error, ProviderUnavailable | ProviderDenied) and not claim.in_doubt
+        if surely_not and give_up is not None and give_up.is_wanted(error):
+            _give_up(claim, error, give_up)
+            return
         wait = backoff(claim.attempts)
         if isinstance(error, ProviderUnavailable) and error.retry_after_s:
             wait = max(wait, min(timedelta(seconds=error.retry_after_s), _LONGEST_WAIT))
@@ -182,6 +201,16 @@ class Operations:
             values |= {"status": OperationStatus.READY, "first_sent_at": None}
         with transaction():
             _write(claim, **({"status": OperationStatus.UNKNOWN} | values))
+
+
+def _give_up(claim: Claim, error: ProviderError, give_up: GiveUp) -> None:
+    with transaction():
+        if claim.subscription_id is not None:
+            lock_subscription(claim.subscription_id)
+        void = {"status": OperationStatus.VOID, "settled_at": utc_now(), "lease_until": None}
+        if _write(claim, **void, last_error=error.message[:500]):
+            logger.warning("Operation %s (%s) is given up: %s", claim.id, claim.kind, error.message)
+            give_up.withdraw(claim)
 
 
 def _write(claim: Claim, **values: Any) -> bool:
@@ -214,4 +243,5 @@ def _claim_of(row: Operation) -> Claim:
         lease_until=row.lease_until or row.next_at,
         created_at=row.created_at,
         first_sent_at=row.first_sent_at or row.created_at,
+        request_id=row.request_id,
     )

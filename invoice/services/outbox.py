@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from invoice import request_ids
 from invoice.clock import utc_now
 from invoice.money import to_major
 from invoice.names import event_id, transaction_id
@@ -101,6 +102,7 @@ def record(subscription: Subscription, event_type: str, **data: Any) -> None:
         seq=subscription.event_count,
         type=event_type,
         occurred_at=utc_now(),
+        request_id=request_ids.current(),
         data=data,
     )
     db.session.add(event)
@@ -121,6 +123,7 @@ def payload(event: Event) -> dict[str, Any]:
         "occurredAt": instant(event.occurred_at),
         "sequence": event.seq,
         "subscriptionId": event.subscription_id,
+        "requestId": event.request_id,
         "data": data,
     }
 

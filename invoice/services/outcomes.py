@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from invoice.errors import Exchange, InvoiceError, ProviderError, ProviderUnavailable, ProviderUncertain
+from invoice.errors import (
+    Exchange,
+    InvoiceError,
+    ProviderDenied,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 
 
 class Standing(StrEnum):
@@ -38,10 +45,20 @@ def of(act_id: str, error: ProviderError | None, heard: Exchange | None = None) 
         return Outcome(act_id, Standing.DONE, heard=heard)
     if isinstance(error, ProviderUnavailable):
         return Outcome(act_id, Standing.ACCEPTED, error, heard)
-    standing = Standing.UNKNOWN if isinstance(error, ProviderUncertain) else Standing.REFUSED
+    standing = Standing.REFUSED if isinstance(error, ProviderRefused) else Standing.UNKNOWN
     return Outcome(act_id, standing, error, heard)
 
 
-def no(act_id: str, error: InvoiceError) -> Outcome:
+def no(act_id: str, error: InvoiceError, heard: Exchange | None = None) -> Outcome:
     """Return what did not happen."""
-    return Outcome(act_id, Standing.REFUSED, error)
+    return Outcome(act_id, Standing.REFUSED, error, heard)
+
+
+def is_failure(error: ProviderError | None, *, literal: bool) -> bool:
+    """Tell whether a caller is told that what was surely not sent has failed, so that it must not happen later.
+
+    literal: to this one every call that went wrong at the provider's end is a failure.
+    """
+    if isinstance(error, ProviderUnavailable):
+        return literal and bool(error.origin.failure or error.origin.exchange)
+    return isinstance(error, ProviderDenied)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _SLICE = 500
 # All charges of one interval together, in prices. Source: Vipps Recurring v3, pricing LEGACY (agent-toolkit, 2026-08).
-_CEILING = 5
+CEILING = 5
 
 
 class Plans:
@@ -93,7 +93,7 @@ class Plans:
         due_on = planned_due(scheduled_on, today, [*queries.due_dates(subscription.id), *coming])
         first_on, end_on = interval_around(anchor, interval, due_on)
         taken = queries.sum_due_between(subscription.id, first_on, end_on)
-        return due_on if taken + subscription.amount <= _CEILING * subscription.amount else None
+        return due_on if taken + subscription.amount <= CEILING * subscription.amount else None
 
     def _row(self, subscription: Subscription, agreement: Agreement, period: int, due_on: date) -> dict[str, Any]:
         name = charge_name(subscription.ulid, period, 0)

@@ -18,7 +18,14 @@ from typing import TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from invoice.clock import business_date, utc_now
-from invoice.errors import NotFound, ProviderRefused, ProviderUncertain
+from invoice.errors import (
+    InvoiceError,
+    NotFound,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUncertain,
+)
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, SubscriptionStatus
 from invoice.money import MINIMUM
 from invoice.names import charge_name, new_guid, new_token, new_ulid
@@ -35,6 +42,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 UNKNOWN = "This agreement does not exist"
+NO_TIME = "There was no time left for this one: ask for fewer at once"
 EXTRA = -1  # the period of a charge that is none's payment
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STATUSES = {
@@ -77,24 +85,33 @@ class Scopes:
             is_own = account in self._brought(partner)
         return self._accounts.of(account) if is_own else None
 
-    def find(self, partner: PartnerView, provider_id: str) -> Held | None:
+    def find(self, partner: PartnerView, provider_id: str, *, may_ask: bool = True) -> Held | None:
         """Return an agreement of the partner, taken into the books if need be; None: it has no such agreement.
 
-        Raises ProviderError when the provider cannot say.
+        Raises ProviderError when the provider cannot say, or may not be asked.
         """
         if not _ID.fullmatch(provider_id):
             return None
         held, brought = self._look(partner, provider_id)
+        if brought and not may_ask:
+            raise ProviderUnavailable(NO_TIME)
+        failure = None
         for account in brought:
-            view = self._accounts.of(account).find_agreement(provider_id)
+            try:
+                view = self._accounts.of(account).find_agreement(provider_id)
+            except ProviderError as error:  # one account's trouble hides nothing that is under another
+                failure = error
+                continue
             if view is not None:
                 return self._adopt(partner, account, view)
+        if failure is not None:
+            raise failure
         return held
 
-    def find_charge(self, partner: PartnerView, held: Held, charge_id: str) -> int | None:
+    def find_charge(self, partner: PartnerView, held: Held, charge_id: str, *, may_ask: bool = True) -> int | None:
         """Return the number of an agreement's charge, whoever made it; None: there is none of this name.
 
-        Raises ProviderError when the provider cannot say.
+        Raises ProviderError as `find` does.
         """
         if not _ID.fullmatch(charge_id):
             return None
@@ -106,6 +123,8 @@ class Scopes:
                     return known[name].id
         if not held.is_own:
             return None
+        if not may_ask:
+            raise ProviderUnavailable(NO_TIME)
         view = self._accounts.of(held.account).find_charge(held.provider_id, charge_id)
         if view is None or view.name != charge_id or view.currency not in MINIMUM:
             return None
@@ -118,9 +137,9 @@ class Scopes:
         """
         return (charge_id,) if held.is_own else (f"{partner.id}-{charge_id}", charge_id)
 
-    def shown(self, partner: PartnerView, name: str) -> str:
-        """Return a charge's name at the provider as the partner calls it."""
-        return name.removeprefix(f"{partner.id}-")
+    def shown(self, partner: PartnerView, account: str, name: str) -> str:
+        """Return the name of a charge in an account as the partner calls it."""
+        return name.removeprefix(f"{partner.id}-") if account == self._accounts.own.account else name
 
     def ask(self, partner: PartnerView, provider_id: str, question: Callable[[PaymentProvider], T]) -> T:
         """Ask the provider about an agreement of the partner, without taking it into the books.
@@ -130,14 +149,16 @@ class Scopes:
         if not _ID.fullmatch(provider_id):
             raise NotFound(UNKNOWN)
         held, brought = self._look(partner, provider_id)
-        accounts = brought if held is None else [held.account]
-        for place, account in enumerate(accounts, 1):
+        failure: InvoiceError = NotFound(UNKNOWN)
+        for account in brought if held is None else [held.account]:
             try:
                 return question(self._accounts.of(account))
-            except ProviderRefused as refusal:
-                if refusal.status != 404 or place == len(accounts):
-                    raise
-        raise NotFound(UNKNOWN)
+            except ProviderError as error:
+                # That it is unknown in one place says less than that another cannot say.
+                is_unknown = isinstance(error, ProviderRefused) and error.status == 404
+                if not is_unknown or isinstance(failure, NotFound):
+                    failure = error
+        raise failure
 
     def _look(self, partner: PartnerView, provider_id: str) -> tuple[Held | None, list[str]]:
         """Return the agreement in the books; or the accounts under which it may be, when it stands in none."""
@@ -164,6 +185,9 @@ class Scopes:
             raise ProviderUncertain("Vipps shows an agreement of a kind that we do not know")
         try:
             with transaction():
+                if view.external_id and queries.subscription_by_ulid(view.external_id) is not None:
+                    # Signed here, and its draft's answer was lost: the sweep takes it up where it belongs.
+                    raise ProviderUnavailable("This agreement is on its way into the books: ask again in some minutes")
                 subscription = _enter(partner, view)
                 agreement = _enter_agreement(subscription, account, view)
                 outbox.record(subscription, "subscription.adopted", amount=subscription.amount)

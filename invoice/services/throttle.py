@@ -1,11 +1,13 @@
 """How often others may knock: failed authentications by partner and address, requests by partner.
 
 A share is a bucket in the database, so that all workers count together: it holds a minute's worth at once and empties
-evenly. Failures are looked at before and counted after, so that whoever gets in leaves no trace.
+evenly. Whoever gets in leaves no trace among the failures; one too many is only looked at, so that guessing takes no
+lock and fills no log.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -17,6 +19,7 @@ from invoice.store.db import reading, transaction
 from invoice.store.models import RateLimit
 
 _MINUTE = timedelta(minutes=1)
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([^\]]+)\](?::[0-9]+)?")
 _FAILURES_OF_PARTNER = 20
 _FAILURES_OF_ADDRESS = 200
 _TOO_MANY_FAILURES = "Too many failed authentications. Wait as long as Retry-After says."
@@ -53,9 +56,13 @@ def _failure_shares(partner_id: int, address: str) -> dict[str, int]:
 
 
 def _place(address: str) -> str:
-    """Return the address that is counted: an IPv6 network, since whoever has one of its addresses has them all."""
+    """Return the address that is counted: an IPv6 network, since whoever has one of its addresses has them all.
+
+    Some proxies add the port: 192.0.2.1:50123, [2001:db8::1]:50123.
+    """
+    bare = _WITH_PORT.fullmatch(address)
     try:
-        found = ip_address(address)
+        found = ip_address(address if bare is None else bare[1] or bare[2])
     except ValueError:
         return "elsewhere"
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:

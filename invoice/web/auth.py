@@ -35,6 +35,8 @@ CHALLENGES = (
 )
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+# Only at the very beginning: in a query it would have another address signed than the one that is carried out.
+_WHOLE_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(?=/)")
 _API_KEY = re.compile(r"mi_([1-9][0-9]{0,9})_[A-Za-z0-9_-]{43}")
 
 
@@ -72,7 +74,7 @@ def _bearer(_scheme: str, value: str) -> Proof:
 
 
 def _signature(scheme: str, value: str) -> Proof:
-    sent = Sent(request.method, _target(), request.get_data())
+    sent = Sent(request.method, target(), request.get_data())
     return Signature(scheme, signatures.read(scheme, value), sent, public_hosts())
 
 
@@ -84,13 +86,13 @@ _READERS: dict[str, Callable[[str, str], Proof]] = {
 }
 
 
-def _target() -> str:
+def target() -> str:
     """Return path and query as they were sent: what was signed is what stood on the wire, not what it means."""
     raw: str = request.environ.get("REQUEST_URI") or request.environ.get("RAW_URI") or ""
     if raw.startswith("/"):
         return raw
-    if "://" in raw:  # the whole address, as a proxy sends it
-        return "/" + raw.partition("://")[2].partition("/")[2]
+    if whole := _WHOLE_ADDRESS.match(raw):  # as a proxy sends it
+        return raw[whole.end() :]
     query = request.query_string.decode("latin-1")
     return quote(request.path) + (f"?{query}" if query else "")
 

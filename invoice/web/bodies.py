@@ -30,7 +30,7 @@ def read_object(request: Request) -> dict[str, Any]:
         raise UnsupportedMediaType("Content-Type must be application/json.")
     if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedMediaType("The charset must be utf-8.")
-    value = _parse(request.get_data(cache=False))
+    value = read_json(request.get_data(cache=False))
     if not isinstance(value, dict):
         _refuse("The body must be a JSON object.")
     for name, member in value.items():
@@ -39,7 +39,8 @@ def read_object(request: Request) -> dict[str, Any]:
     return value
 
 
-def _parse(raw: bytes) -> Any:
+def read_json(raw: bytes) -> Any:
+    """Return the JSON value in a body, likewise; what its texts hold is not looked at. Raises Invalid."""
     if not raw.strip():
         _refuse("The body is empty.")
     try:

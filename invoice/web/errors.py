@@ -29,11 +29,12 @@ from invoice.errors import (
     ProviderRefused,
     Unauthenticated,
 )
+from invoice.web import module_format
 from invoice.web.auth import CHALLENGES
 
 logger = logging.getLogger(__name__)
 
-_FOR_PROGRAMS = ("/api/", "/hooks/", "/healthz", "/readyz")
+_FOR_PROGRAMS = ("/api/", module_format.PREFIX, "/hooks/", "/healthz", "/readyz", "/openapi.json")
 # Addresses under /api/ that people's browsers open.
 _FOR_PEOPLE = ("/api/recurring/process/", "/api/recurring/return/")
 
@@ -131,6 +132,8 @@ def _tell_http(error: HTTPException) -> ResponseReturnValue:
         return error
     if _is_for_people():
         reply = make_response(page(_kind(status), status))
+    elif request.path.startswith(module_format.PREFIX):
+        reply = module_format.answer({"message": module_format.refusal(error)}, status)
     else:
         reply = make_response({"message": error.description or HTTPStatus(status).phrase}, status)
     for name, value in error.get_headers():

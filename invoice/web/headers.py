@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-import re
-import uuid
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest
+from werkzeug.wsgi import ClosingIterator
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+from invoice import request_ids
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class RequestIds:
+    """Names each request: the caller's own id, or one of ours. It stands in the answer and in every line until its end.
+
+    Outermost, so that no failure further in leaves an answer without it.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        request_id = request_ids.named(environ.get("HTTP_X_REQUEST_ID", ""))
+
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            return start_response(status, [*headers, (request_ids.HEADER, request_id)], *failure)
+
+        request_ids.enter(request_id)
+        with ExitStack() as end:
+            end.callback(request_ids.enter, None)
+            return ClosingIterator(self._app(environ, start), end.pop_all().close)
 
 
 def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
@@ -26,10 +53,10 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
     if is_https:
         always["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
 
+    app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
+
     @app.before_request
-    def name_request() -> None:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    def read_query() -> None:
         try:
             _ = request.args
         except UnicodeDecodeError as error:
@@ -38,7 +65,6 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         response.headers.update(always)
-        response.headers["X-Request-Id"] = g.get("request_id") or uuid.uuid4().hex
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
             response.vary.add("Accept-Language")

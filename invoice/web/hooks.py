@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from requests.structures import CaseInsensitiveDict
 
 from invoice.errors import Forbidden, NotFound, Unauthenticated
-from invoice.web.auth import public
+from invoice.web.auth import public, target
 from invoice.web.services import payments, public_url, services, sms
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/hooks")
@@ -32,7 +32,7 @@ def vipps(registration: str) -> ResponseReturnValue:
 def twilio(message_id: int) -> ResponseReturnValue:
     """Take a delivery receipt that is signed for this very address."""
     form = request.form.to_dict()
-    if not sms().is_genuine(public_url() + request.path, CaseInsensitiveDict(request.headers), form):
+    if not sms().is_genuine(public_url() + target(), CaseInsensitiveDict(request.headers), form):
         raise Forbidden("The signature in the X-Twilio-Signature header does not fit.")
     if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form):
         raise NotFound("There is no such message.")

@@ -42,8 +42,7 @@ class Text(fields.Field[str]):
     def __init__(self, *, most: int, lines: bool = False, **kwargs: Any) -> None:
         """most: characters.  lines: whether line breaks may stand in it."""
         super().__init__(**kwargs)
-        self._most = most
-        self._allowed = "\n\r\t" if lines else ""
+        self.most, self.lines = most, lines
 
     def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Take an empty text as none."""
@@ -53,9 +52,10 @@ class Text(fields.Field[str]):
         text = str(value) if type(value) is int else value
         if not isinstance(text, str):
             raise ValidationError("must be a text.")
-        if len(text) > self._most:
-            raise ValidationError(f"must be at most {self._most} characters.")
-        if any(unicodedata.category(c) == "Cc" and c not in self._allowed for c in text) or _REORDERING.search(text):
+        if len(text) > self.most:
+            raise ValidationError(f"must be at most {self.most} characters.")
+        allowed = "\n\r\t" if self.lines else ""
+        if any(unicodedata.category(c) == "Cc" and c not in allowed for c in text) or _REORDERING.search(text):
             raise ValidationError("must not hold control characters.")
         if self.required and not text.strip():
             raise ValidationError("is required.")

@@ -103,7 +103,8 @@ def _doubles(theirs: list[dict[str, Any]], books: Books) -> Iterator[str]:
         if (found := _NAME.fullmatch(c["id"])) and c["status"] not in ("FAILED", "CANCELLED", "REFUNDED")
     )
     ended = {ChargeStatus.FAILED, ChargeStatus.CANCELLED, ChargeStatus.VOID, ChargeStatus.REFUNDED}
-    here = Counter((c.subscription_id, c.period) for c in books.charges.values() if c.status not in ended)
+    periods = [c for c in books.charges.values() if c.status not in ended and not c.is_extra]
+    here = Counter((c.subscription_id, c.period) for c in periods)
     yield from (f"{which} is charged {count} times" for which, count in [*there.items(), *here.items()] if count > 1)
 
 

@@ -119,6 +119,7 @@ def test_an_event_arrives_signed_and_says_what_happened(
         "occurredAt": outbox.instant(time.at),
         "sequence": 1,
         "subscriptionId": number,
+        "requestId": None,
         "data": {"sendSMS": False},
     }
     assert statuses(number) == ["DELIVERED"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections import Counter
@@ -131,6 +132,23 @@ def test_a_proxys_whole_address_is_read(client: FlaskClient, time: StandingClock
     whole = {"REQUEST_URI": f"http://inside:8000{LIST}", "HTTP_AUTHORIZATION": header}
 
     assert client.get(LIST, environ_overrides=whole).status_code == 200
+
+
+@pytest.mark.parametrize("sign", SCHEMES)
+def test_an_address_within_an_address_is_not_what_was_signed(
+    client: FlaskClient, time: StandingClock, sign: Callable[..., str]
+):
+    a_partner()
+    secret = partners.turn_hmac_on(10295)
+    signed = sign(10295, secret, "DELETE", "/api/recurring/cancel/1", at=time.at)
+    within = "api/recurring/cancel/2?x=a://h/api/recurring/cancel/1"
+
+    answer = client.delete(
+        "/api/recurring/cancel/2?x=a://h/api/recurring/cancel/1",
+        environ_overrides={"REQUEST_URI": within, "RAW_URI": within, "HTTP_AUTHORIZATION": signed},
+    )
+
+    assert (answer.status_code, answer.json) == (401, {"message": "Invalid HMAC"})
 
 
 def test_a_server_that_does_not_tell_the_address_is_enough(client: FlaskClient, time: StandingClock):
@@ -302,6 +320,38 @@ def test_another_partners_proofs_open_nothing(client: FlaskClient, time: Standin
         *[sign(10295, secret, "GET", LIST, at=time.at) for sign in SCHEMES],
     ):
         assert ask(client, given).status_code == 401
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["right first", "right last"])
+def test_of_two_proofs_none_is_taken(client: FlaskClient, time: StandingClock, turned: bool):
+    a_partner()
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    signed = [sign(10295, secret, "GET", LIST, at=time.at, nonce=sign.__name__) for sign in SCHEMES]
+
+    for right in (proofs.basic(10295, SECRET), f"Bearer {key}", *signed):
+        both = [("Authorization", right), ("Authorization", proofs.basic(10295, "wrong"))]
+        assert client.get(LIST, headers=both[::-1] if turned else both).status_code == 401
+        assert client.get(LIST, headers=both[:1] * 2).status_code == 401
+
+
+def test_no_log_line_holds_what_opens_a_door(
+    client: FlaskClient, time: StandingClock, caplog: pytest.LogCaptureFixture
+):
+    a_partner()
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO, "sqlalchemy.engine")
+
+    for guess in (False, True):
+        password, bearer, signing = (SECRET, key, secret) if not guess else ("a-guess", key[:-1] + "_", BROUGHT)
+        signed = [sign(10295, signing, "GET", LIST, at=time.at, nonce=f"{sign.__name__}{guess}") for sign in SCHEMES]
+        for given in (proofs.basic(10295, password), f"Bearer {bearer}", *signed):
+            ask(client, given)
+            told = [given.split(":")[1] if ":" in given else given.split(" ")[1], password, bearer, signing]
+            lines = [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
+            assert [said for said in told for line in lines if said in line] == []
+    assert "Refused: partner 10295" in caplog.text
+    assert "SELECT" in caplog.text  # what the database is asked is among the lines
 
 
 @pytest.mark.parametrize("given", [None, "", "Digest x", "Negotiate abc", "hmac-md5 1:2:3:4", "mi_10295_key"])

@@ -172,6 +172,7 @@ def test_events_are_pulled_page_by_page(client: FlaskClient, services: Services,
         "occurredAt": "2026-11-10T11:00:00.000Z",
         "sequence": 1,
         "subscriptionId": number,
+        "requestId": None,
         "data": {"sendSMS": False},
     }
 

@@ -89,6 +89,13 @@ def test_every_answer_keeps_browsers_from_what_we_did_not_ask_for(answers: dict[
     assert missing == {}
 
 
+def test_every_answer_has_one_request_id_of_its_own(answers: dict[str, TestResponse]):
+    ids = {what: a.headers.getlist("X-Request-Id") for what, a in answers.items()}
+
+    assert {what: given for what, given in ids.items() if not re.fullmatch("[0-9a-f]{32}", "".join(given))} == {}
+    assert len({given[0] for given in ids.values()}) == len(ids)
+
+
 def test_every_answer_has_a_policy_that_lets_nothing_foreign_in(answers: dict[str, TestResponse]):
     policies = {a.headers.get("Content-Security-Policy", "") for a in answers.values()}
 
@@ -134,6 +141,7 @@ def test_what_may_be_kept_is_kept(client: FlaskClient):
     with client.get("/static/site.css") as answer:
         assert answer.status_code == 200
         assert "no-store" not in answer.headers.get("Cache-Control", "")
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

@@ -158,4 +158,5 @@ class Event(Base):
     seq: Mapped[int]
     type: Mapped[str] = mapped_column(String(50))
     occurred_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the request that caused it, if one did
     data: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -30,6 +30,7 @@ class Operation(Base):
     name: Mapped[str] = mapped_column(String(80))  # ours, for logs and for asking the provider
     key: Mapped[str] = mapped_column(String(36))  # the idempotency key: one key, one body, for ever
     request: Mapped[str] = mapped_column(Text)  # the frozen body
+    request_id: Mapped[str | None] = mapped_column(String(64))  # of the request that asked for it, if one did
     status: Mapped[OperationStatus] = mapped_column(status_of(OperationStatus))
     in_doubt: Mapped[bool] = mapped_column(default=False)  # this claim follows one whose outcome nobody knows
     attempts: Mapped[int] = mapped_column(default=0)

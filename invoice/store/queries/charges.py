@@ -99,6 +99,14 @@ def due_dates(subscription_id: int, *, except_for: int | None = None) -> Sequenc
     return db.session.scalars(select(Charge.due_on).where(*held).order_by(Charge.due_on)).all()
 
 
+def has_unsent_renewal(subscription_id: int, first_on: date, end_on: date) -> bool:
+    """Tell whether a renewal that falls due from `first_on` on and before `end_on` may still have to leave."""
+    unsent = Charge.status.in_([ChargeStatus.PLANNED, ChargeStatus.SUBMITTING])
+    mine = (Charge.subscription_id == subscription_id, Charge.period > 0, unsent)
+    span = (Charge.due_on >= first_on, Charge.due_on < end_on)
+    return db.session.scalar(select(Charge.id).where(*mine, *span).limit(1)) is not None
+
+
 def sum_due_between(subscription_id: int, first_on: date, end_on: date) -> int:
     """What a subscription's renewals and extra charges come to that fall due from `first_on` on and before `end_on`."""
     never = [ChargeStatus.VOID, ChargeStatus.REFUSED, ChargeStatus.FAILED, ChargeStatus.CANCELLED]

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from invoice.lifecycle import RefundStatus
 from invoice.store.db import db
 from invoice.store.models import Agreement, Charge, ProviderAccount, Refund, Subscription
+from invoice.store.queries.subscriptions import lock_subscription
 
 
 def agreement_of(partner_id: int, provider_agreement_id: str) -> tuple[Agreement, Subscription] | None:
@@ -39,6 +40,15 @@ def lock_subscriptions(subscription_ids: Collection[int]) -> dict[int, Subscript
         locked = statement.order_by(Subscription.id).with_for_update().execution_options(populate_existing=True)
         found |= {row.id: row for row in db.session.scalars(locked)}
     return found
+
+
+def lock_charge(charge_id: int) -> tuple[Subscription, Charge]:
+    """A charge, locked, and before it the subscription that it hangs on."""
+    charge = db.session.get_one(Charge, charge_id)
+    subscription = lock_subscription(charge.subscription_id)
+    # Its batch settles without the subscription's lock.
+    db.session.refresh(charge, with_for_update=True)
+    return subscription, charge
 
 
 def charges_named(account: str, names: Collection[str]) -> dict[str, Charge]:

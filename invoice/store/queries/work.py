@@ -19,6 +19,11 @@ from invoice.store.models import Agreement, Charge, InboundEvent, JobRun, Operat
 from invoice.store.queries.due import is_unread, operation_is_due
 
 
+def jobs_put_off(now: datetime) -> frozenset[str]:
+    """Return the jobs that are not to run again yet."""
+    return frozenset(db.session.scalars(select(JobRun.name).where(JobRun.next_at > now)))
+
+
 def take_job(name: str, now: datetime, lease: timedelta) -> bool:
     """Take the right to run a job whose time has come."""
     insert_ignoring(JobRun, [{"name": name, "next_at": now, "failures": 0}])
@@ -76,11 +81,10 @@ def unclaimed(kind: str, subject_id: int) -> Operation | None:
     return db.session.scalar(select(Operation).where(*mine, *is_new).with_for_update(skip_locked=True))
 
 
-def take_back(operation_id: int) -> bool:
-    """Take back an operation that is not being sent; return whether it could be."""
-    mine = (Operation.id == operation_id, Operation.status == OperationStatus.READY)
-    statement = update(Operation).where(*mine).values(status=OperationStatus.VOID)
-    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+def is_waiting(kind: str, subject_id: int) -> bool:
+    """Tell whether an operation of that kind is still to be sent, and nobody is sending it."""
+    mine = (Operation.kind == kind, Operation.subject_id == subject_id, Operation.status == OperationStatus.READY)
+    return db.session.scalar(select(Operation.id).where(*mine).limit(1)) is not None
 
 
 def is_under_way(subscription_id: int, kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 13:25:01.554928+00:00
+Create Date: 2026-11-21 14:35:12.396371+00:00
 """
 
 import sqlalchemy as sa
@@ -264,6 +264,7 @@ def upgrade() -> None:
     sa.Column('seq', sa.Integer(), nullable=False),
     sa.Column('type', sa.String(length=50), nullable=False),
     sa.Column('occurred_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
+    sa.Column('request_id', sa.String(length=64), nullable=True),
     sa.Column('data', sa.JSON(), nullable=False),
     sa.ForeignKeyConstraint(['partner_id'], ['partners.id'], name=op.f('fk_events_partner_id_partners')),
     sa.ForeignKeyConstraint(['subscription_id'], ['subscriptions.id'], name=op.f('fk_events_subscription_id_subscriptions')),
@@ -309,6 +310,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(length=80), nullable=False),
     sa.Column('key', sa.String(length=36), nullable=False),
     sa.Column('request', sa.Text(), nullable=False),
+    sa.Column('request_id', sa.String(length=64), nullable=True),
     sa.Column('status', sa.Enum('READY', 'INFLIGHT', 'UNKNOWN', 'DONE', 'REFUSED', 'VOID', name='operationstatus', native_enum=False, create_constraint=True, length=24), nullable=False),
     sa.Column('in_doubt', sa.Boolean(), nullable=False),
     sa.Column('attempts', sa.Integer(), nullable=False),
