@@ -27,6 +27,12 @@ from invoice.store.db import Base, db
 from invoice.web import services as reach
 from tests.fakes import FakePayments, FakeSms
 
+# Where the tests' databases lie: in memory, if there is much of it, since each of thousands commits as carefully as in
+# production. What a kill leaves behind is the same there; only a power cut would not be.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes folders of its own in it
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 1024**3:
+    tempfile.tempdir = str(_MEMORY)
+
 # A Tuesday noon in Norway, in winter time, far from any month's end.
 NOON = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
 
@@ -128,10 +134,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     address: str = request.getfixturevalue("postgres")
     engine = create_engine(address)
     with engine.begin() as connection:
-        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        # Much quicker than TRUNCATE, which makes new files for each table and index.
+        deletes = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]  # noqa: S608
+        connection.execute(text("; ".join([*deletes, _RESTART])))
     engine.dispose()
     return address
+
+
+_RESTART = "SELECT setval(c.oid, 1, false) FROM pg_class c WHERE relkind = 'S'"
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -457,26 +456,17 @@ def standing(data: Path, database_url: str, **how: Any) -> Iterator[Stand]:
     assert spec.absent() or spec.violations(said.values()) == []
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder in memory, where the machine has one: careful commits by the hundred cost little there."""
-    memory = Path("/dev/shm")  # noqa: S108 - deleted with its content
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
-
-
 @pytest.fixture(name="stand")
-def a_stand(request: pytest.FixtureRequest, migrated_sqlite: Path) -> Iterator[Stand]:
+def a_stand(request: pytest.FixtureRequest, migrated_sqlite: Path, tmp_path: Path) -> Iterator[Stand]:
     """A stand on SQLite; a parameter holds what is to be different."""
-    with _folder() as data:
-        database = data / "invoice.sqlite3"
-        shutil.copy(migrated_sqlite, database)
-        with standing(data, f"sqlite:///{database}", **getattr(request, "param", {})) as made:
-            yield made
+    database = tmp_path / "invoice.sqlite3"
+    shutil.copy(migrated_sqlite, database)
+    with standing(tmp_path, f"sqlite:///{database}", **getattr(request, "param", {})) as made:
+        yield made
 
 
 @pytest.fixture(name="stand_on_each")
-def a_stand_on_each_database(database_url: str) -> Iterator[Stand]:
+def a_stand_on_each_database(database_url: str, tmp_path: Path) -> Iterator[Stand]:
     """A stand on SQLite, and one on PostgreSQL: where money is at stake. Its process can be killed."""
-    with _folder() as data, standing(data, database_url, mortal=True) as made:
+    with standing(tmp_path, database_url, mortal=True) as made:
         yield made
