@@ -87,6 +87,20 @@ def create_app(
     settings = settings or _settings()
     app = Flask(__name__, static_folder=str(Path(formats.__file__).parent / "static"))
     _open_store(app, settings)
+    equip(app, settings, payments=payments, sms=sms, partners=partners)
+    _open_faces(app, settings)
+    return app
+
+
+def equip(
+    app: Flask,
+    settings: Settings,
+    *,
+    payments: PaymentProvider | None = None,
+    sms: SmsProvider | None = None,
+    partners: PartnerPipe | None = None,
+) -> None:
+    """Give an application its providers, use cases and engine: all that a process keeps in its memory."""
     accounts = _accounts(settings, payments)
     sms = sms or TwilioClient(settings.twilio_base_url, settings.twilio_account_sid, settings.twilio_auth_token)
     services = build_services(settings, accounts, sms, partners)
@@ -97,12 +111,10 @@ def create_app(
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
             reach.PUBLIC_HOSTS: settings.public_hosts,
+            ENGINE: Engine(app, Jobs(services)),
+            SETTINGS: settings,
         }
     )
-    engine = Engine(app, Jobs(services))
-    app.extensions[ENGINE], app.extensions[SETTINGS] = engine, settings
-    _open_faces(app, settings)
-    return app
 
 
 def _settings() -> Settings:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from sqlalchemy import create_engine, text
 
-from app import create_app
+from app import create_app, equip
 from invoice import clock, request_ids
+from invoice.cli.processes import SETTINGS
 from invoice.config import Settings
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import Base, db
@@ -125,10 +127,12 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty, migrated database."""
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty, migrated database; it has the same address in every test."""
     if request.param == "sqlite":
-        path = tmp_path / "invoice.sqlite3"
+        path = tmp_path_factory.getbasetemp() / "invoice.sqlite3"
+        for old in path.parent.glob(f"{path.name}*"):
+            old.unlink()
         shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
         return f"sqlite:///{path}"
     address: str = request.getfixturevalue("postgres")
@@ -154,10 +158,27 @@ def sms() -> FakeSms:
     return FakeSms()
 
 
+@cache
+def _kept_app(database_url: str) -> Flask:
+    """Return one application for each database: with it are kept its routes, and every statement that was compiled."""
+    return create_app(Settings.from_environ(environ_for(database_url)))
+
+
 @pytest.fixture
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
-    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms)
-    app.testing = True
+    """The application, with a new memory. What changes its routes takes `app_of_its_own`."""
+    app = _kept_app(database_url)
+    equip(app, app.extensions[SETTINGS], payments=payments, sms=sms)
+    yield from _open(app)
+
+
+@pytest.fixture
+def app_of_its_own(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
+    yield from _open(create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms))
+
+
+def _open(app: Flask) -> Iterator[Flask]:
+    app.testing, app.test_client_class = True, Caller
     with app.app_context():
         yield app
         db.session.remove()
@@ -186,5 +207,4 @@ class Caller(FlaskClient):
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    app.test_client_class = Caller
     return app.test_client()

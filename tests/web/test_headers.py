@@ -22,6 +22,11 @@ from tests.web.bad_bodies import basic, what_is_wrong_with
 _SECRET = "SELECT secret FROM partner_secrets -- /etc/passwd +4799887766"
 
 
+@pytest.fixture
+def app(app_of_its_own: Flask) -> Flask:
+    return app_of_its_own
+
+
 def _fail() -> str:
     raise RuntimeError(_SECRET)
 

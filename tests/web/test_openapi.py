@@ -66,11 +66,11 @@ def test_every_route_is_described_with_its_methods(app: Flask, found: dict[str, 
 
 
 @once
-def test_a_route_that_nobody_has_described_is_refused(app: Flask):
-    app.add_url_rule("/api/new", "mobile_invoice.new", lambda: "")
+def test_a_route_that_nobody_has_described_is_refused(app_of_its_own: Flask):
+    app_of_its_own.add_url_rule("/api/new", "mobile_invoice.new", lambda: "")
 
     with pytest.raises(LookupError, match=r"mobile_invoice\.new"):
-        document(app, SERVER)
+        document(app_of_its_own, SERVER)
 
 
 @once
