@@ -20,6 +20,16 @@ class Interval(StrEnum):
     YEAR = "YEAR"
 
 
+class Language(StrEnum):
+    """What pages and texts are written in."""
+
+    NORWEGIAN = "nb"
+    ENGLISH = "en"
+    DANISH = "da"
+    FINNISH = "fi"
+    SWEDISH = "sv"
+
+
 class SubscriptionStatus(StrEnum):
     """What a partner asked for, and how far it has come."""
 

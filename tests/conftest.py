@@ -178,7 +178,7 @@ def app_of_its_own(database_url: str, payments: FakePayments, sms: FakeSms, time
 
 
 def _open(app: Flask) -> Iterator[Flask]:
-    app.testing, app.test_client_class = True, Caller
+    app.testing = True
     with app.app_context():
         yield app
         db.session.remove()
@@ -207,4 +207,5 @@ class Caller(FlaskClient):
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
+    app.test_client_class = Caller
     return app.test_client()

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import reduce
+from typing import Any, TypeVar
+
 import click
+from flask import current_app
 from flask.cli import ScriptInfo, pass_script_info
 
-from invoice.cli.processes import in_words, load
-from invoice.lifecycle import ContractMode
+from invoice.cli.processes import SERVICES, in_words, load
+from invoice.errors import NotFound
+from invoice.lifecycle import ContractMode, Language
 from invoice.services import partners
-from invoice.services.partners import DEFAULT_REQUEST_LIMIT, MAX_REQUEST_LIMIT, PartnerView, Terms
+from invoice.services.endpoints import Endpoints
+from invoice.services.partners import (
+    AS_SET,
+    DEFAULT_REQUEST_LIMIT,
+    MAX_REQUEST_LIMIT,
+    MAX_SMS_LIMIT,
+    PartnerView,
+    Terms,
+)
 
+F = TypeVar("F", bound=Callable[..., Any])
 _MODES = click.Choice([mode.value for mode in ContractMode])
 _LIMIT = click.IntRange(1, MAX_REQUEST_LIMIT)
+_TEXTS = (
+    click.option(
+        "--language",
+        type=click.Choice(["", *(each.value for each in Language)]),
+        help="Of texts in our words; else the market's.",
+    ),
+    click.option("--sms-text", help="The invitation, when a request brings no text; with {{url}} and the like."),
+    click.option("--sms-limit", type=click.IntRange(AS_SET, MAX_SMS_LIMIT), help="Texts in 24 hours; 0: no cap."),
+)
 _MODE_HELP = "How /vipps-recurring-payments is kept: as documented, or as the original module really behaved."
+
+
+def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Give a command some options at once."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 @click.group("partner")
@@ -30,6 +60,7 @@ def partner() -> None:
 @click.option("--originator", required=True, help="The sender of texts, when a request names none.")
 @click.option("--contract-mode", type=_MODES, default=ContractMode.FIXED.value, show_default=True, help=_MODE_HELP)
 @click.option("--request-limit", type=_LIMIT, default=DEFAULT_REQUEST_LIMIT, show_default=True, help="A minute.")
+@_with(*_TEXTS)
 @pass_script_info
 def add_partner(info: ScriptInfo, /, number: int, name: str, originator: str, **terms: str | int) -> None:
     """Add a partner and print its secret, once."""
@@ -45,6 +76,7 @@ def add_partner(info: ScriptInfo, /, number: int, name: str, originator: str, **
 @click.option("--originator", "sms_originator", help="The sender of texts, when a request names none.")
 @click.option("--contract-mode", type=_MODES, help=_MODE_HELP)
 @click.option("--request-limit", type=_LIMIT, help="Requests a minute.")
+@_with(*_TEXTS)
 @pass_script_info
 def set_terms(info: ScriptInfo, /, number: int, **terms: str | int | None) -> None:
     """Change what is given, leave the rest, and print how it is then."""
@@ -59,6 +91,8 @@ def show_partner(info: ScriptInfo, number: int) -> None:
     """Print a partner's terms and what opens its door, without anything secret."""
     with load(info).app_context(), in_words():
         _tell(partners.get(number))
+        with suppress(NotFound):
+            click.echo(f"endpoint\t{_endpoints().get(number).url}")
         for secret in partners.secrets_of(number):
             right = "\tmay see the token" if secret.may_see_token else ""
             click.echo(f"{secret.kind} {secret.id}\tsince {secret.created_at:%Y-%m-%d %H:%M} UTC{right}")
@@ -157,6 +191,49 @@ def turn_hmac_off(info: ScriptInfo, number: int) -> None:
         click.echo(f"partner {number}: signatures are not taken any more.")
 
 
+@partner.group("endpoint")
+def endpoint() -> None:
+    """Where a partner takes its signed events."""
+
+
+@endpoint.command("set")
+@click.argument("number", type=int)
+@click.argument("url")
+@pass_script_info
+def set_endpoint(info: ScriptInfo, number: int, url: str) -> None:
+    """Send a partner's events to URL; of a new endpoint print the secret that they are signed with, once."""
+    with load(info).app_context(), in_words():
+        partners.get(number)
+        made = _endpoints().put(number, url)
+        click.echo(f"partner {number} endpoint secret {made.secret}" if made else f"partner {number}: changed.")
+
+
+@endpoint.command("rotate")
+@click.argument("number", type=int)
+@pass_script_info
+def rotate_endpoint(info: ScriptInfo, number: int) -> None:
+    """Print a new secret, once; the one before signs as well for a day."""
+    with load(info).app_context(), in_words():
+        partners.get(number)
+        click.echo(f"partner {number} endpoint secret {_endpoints().rotate(number).secret}")
+
+
+@endpoint.command("remove")
+@click.argument("number", type=int)
+@pass_script_info
+def remove_endpoint(info: ScriptInfo, number: int) -> None:
+    """Push no more events; they can still be pulled."""
+    with load(info).app_context(), in_words():
+        partners.get(number)
+        _endpoints().remove(number)
+        click.echo(f"partner {number}: events are not pushed any more.")
+
+
+def _endpoints() -> Endpoints:
+    found: Endpoints = current_app.extensions[SERVICES].endpoints
+    return found
+
+
 def _tell(found: PartnerView) -> None:
     state = "suspended" if found.is_suspended else "active"
     lines = {
@@ -167,6 +244,9 @@ def _tell(found: PartnerView) -> None:
         "originator": found.sms_originator,
         "contract mode": found.contract_mode,
         "request limit": f"{found.request_limit} a minute",
+        "language": found.language or "the market's",
+        "SMS text": found.sms_text or "ours",
+        "SMS limit": "as the settings say" if found.sms_limit is None else f"{found.sms_limit} in 24 hours",
     }
     for what, value in lines.items():
         click.echo(f"{what}\t{value}")

@@ -37,6 +37,7 @@ class Invitation:
     currency: str
     interval: str
     market: str
+    language: str | None  # None: the market's
     link: str
 
 
@@ -77,8 +78,9 @@ class Invitations:
         """Return the text with the link, the partner's own or ours. Raises Invalid for one that is too long to send."""
         link = f"{self._settings.invoice_public_url}/s/{subscription.link_token}"
         partner = db.session.get_one(Partner, subscription.partner_id)
-        ours = None if text else self._ours(subscription, partner, link)
-        body = _finished(ours, link) if ours else compose(text or "", link, _values(subscription))
+        words = text or partner.sms_text
+        values = _values(subscription)
+        body = compose(words, link, values) if words else _finished(self._ours(subscription, partner, link), link)
         if len(body) > MAX_CHARACTERS:
             raise Invalid({"smsText": [f"smsText must be at most {MAX_CHARACTERS} characters, link included."]})
         return body
@@ -92,6 +94,7 @@ class Invitations:
                 currency=subscription.currency,
                 interval=subscription.interval.value,
                 market=partner.market,
+                language=partner.language,
                 link=link,
             )
         )
@@ -102,8 +105,8 @@ class Invitations:
         Raises Limited, with the reason, over a cap, Invalid for a country that no texts go to.
         """
         self._check_country(subscription.msisdn)
-        self._check_caps(subscription)
         partner = db.session.get_one(Partner, subscription.partner_id)
+        self._check_caps(subscription, partner.sms_limit)
         return messages.enter(subscription, body, originator or partner.sms_originator)
 
     def resend(self, subscription: Subscription, called: str, words: Words) -> Message:
@@ -132,7 +135,7 @@ class Invitations:
         if not msisdn.startswith(countries):
             raise Invalid({"msisdn": [f"msisdn must begin with one of {', '.join(countries)} to be sent a text."]})
 
-    def _check_caps(self, subscription: Subscription) -> None:
+    def _check_caps(self, subscription: Subscription, of_its_own: int | None) -> None:
         """Count what went out in the last 24 hours; whoever counts the same waits for us to be done."""
         settings, number = self._settings, subscription.msisdn
         queries.hold_count(f"texts of {subscription.partner_id}")
@@ -147,7 +150,8 @@ class Invitations:
         )
         _check(settings.invoice_sms_per_number, Texts(number), "This number was sent {cap} within 24 hours.")
         of_partner = Texts(partner_id=partner_id)
-        _check(settings.invoice_sms_per_partner, of_partner, "This partner has sent {cap} within 24 hours.")
+        cap = settings.invoice_sms_per_partner if of_its_own is None else of_its_own
+        _check(cap, of_partner, "This partner has sent {cap} within 24 hours.")
 
 
 def _check(cap: int, which: Texts, reason: str) -> None:

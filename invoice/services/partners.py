@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from invoice import signatures
 from invoice.clock import MARKET_ZONES, utc_now
 from invoice.errors import Conflict, Invalid, NotFound
-from invoice.lifecycle import ContractMode, SecretKind
+from invoice.lifecycle import ContractMode, Language, SecretKind
 from invoice.names import new_secret
 from invoice.phone import is_originator
 from invoice.store import queries
@@ -24,6 +24,9 @@ MAX_ID = 2**31 - 1
 MAX_ALIVE = 2  # of each kind: the old one and the new one, while a partner changes over
 DEFAULT_REQUEST_LIMIT = 600
 MAX_REQUEST_LIMIT = 1_000_000
+MAX_SMS_LIMIT = 10_000_000
+AS_SET = -1  # a partner's cap of texts is again what the settings say
+_MAX_TEXT = 1000
 
 _HMAC_KINDS = (SecretKind.HMAC, SecretKind.HMAC_FULL)
 
@@ -38,6 +41,9 @@ class PartnerView:
     sms_originator: str
     contract_mode: ContractMode = ContractMode.FIXED
     request_limit: int = DEFAULT_REQUEST_LIMIT  # a minute
+    language: str | None = None
+    sms_text: str | None = None
+    sms_limit: int | None = None
     is_suspended: bool = False
     may_see_token: bool = False  # by the key that this request came with: the provider's access token
 
@@ -54,13 +60,16 @@ class SecretView:
 
 @dataclass(frozen=True)
 class Terms:
-    """What can be set for a partner; None leaves it as it is."""
+    """What can be set for a partner; None leaves it as it is, an empty text or AS_SET takes it away."""
 
     name: str | None = None
     market: str | None = None
     sms_originator: str | None = None
     contract_mode: str | None = None
     request_limit: int | None = None
+    language: str | None = None
+    sms_text: str | None = None
+    sms_limit: int | None = None
 
 
 def add(  # noqa: PLR0913 - the terms of a partner, each by its name
@@ -71,6 +80,9 @@ def add(  # noqa: PLR0913 - the terms of a partner, each by its name
     market: str = "NO",
     contract_mode: str = ContractMode.FIXED,
     request_limit: int = DEFAULT_REQUEST_LIMIT,
+    language: str | None = None,
+    sms_text: str | None = None,
+    sms_limit: int | None = None,
     secret: str | None = None,
 ) -> str:
     """Add a partner and return its first secret, which is shown only now.
@@ -79,7 +91,7 @@ def add(  # noqa: PLR0913 - the terms of a partner, each by its name
     """
     if not 1 <= partner_id <= MAX_ID:
         raise Invalid({"id": [f"id must be from 1 to {MAX_ID}."]})
-    terms = Terms(name, market, sms_originator, contract_mode, request_limit)
+    terms = Terms(name, market, sms_originator, contract_mode, request_limit, language, sms_text, sms_limit)
     _check(terms)
     secret = secret or new_secret()
     with transaction():
@@ -215,6 +227,9 @@ def view_of(partner: Partner | Row[Any], *, may_see_token: bool = False) -> Part
         partner.sms_originator,
         contract_mode=partner.contract_mode,
         request_limit=partner.request_limit,
+        language=partner.language,
+        sms_text=partner.sms_text,
+        sms_limit=partner.sms_limit,
         is_suspended=partner.suspended_at is not None,
         may_see_token=may_see_token,
     )
@@ -225,18 +240,26 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "replace")).digest()
 
 
+# term -> (as operators call it, whether a value is right, what is said of a wrong one)
+_RULES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+    "name": ("name", lambda v: 1 <= len(v) <= 100 and v.isprintable(), "1 to 100 printable characters"),
+    "market": ("market", MARKET_ZONES.__contains__, f"one of {', '.join(MARKET_ZONES)}"),
+    "sms_originator": ("originator", is_originator, "a short number, a name of 2 to 11 characters, or a number with +"),
+    "contract_mode": ("contract mode", list(ContractMode).__contains__, f"one of {', '.join(ContractMode)}"),
+    "request_limit": ("request limit", lambda v: 1 <= v <= MAX_REQUEST_LIMIT, f"1 to {MAX_REQUEST_LIMIT} a minute"),
+    "language": ("language", lambda v: v == "" or v in list(Language), f"one of {', '.join(Language)}"),
+    "sms_text": ("SMS text", lambda v: len(v) <= _MAX_TEXT, f"at most {_MAX_TEXT} characters"),
+    "sms_limit": ("SMS limit", lambda v: AS_SET <= v <= MAX_SMS_LIMIT, f"0 to {MAX_SMS_LIMIT} a day, or {AS_SET}"),
+}
+
+
 def _check(terms: Terms) -> None:
-    wrong = {}
-    if terms.name is not None and not (1 <= len(terms.name) <= 100 and terms.name.isprintable()):
-        wrong["name"] = ["name must be 1 to 100 printable characters."]
-    if terms.market is not None and terms.market not in MARKET_ZONES:
-        wrong["market"] = [f"market must be one of {', '.join(MARKET_ZONES)}."]
-    if terms.sms_originator is not None and not is_originator(terms.sms_originator):
-        wrong["originator"] = ["originator must be a short number, a name of 2 to 11 characters, or a number with +."]
-    if terms.contract_mode is not None and terms.contract_mode not in list(ContractMode):
-        wrong["contractMode"] = [f"contract mode must be one of {', '.join(ContractMode)}."]
-    if terms.request_limit is not None and not 1 <= terms.request_limit <= MAX_REQUEST_LIMIT:
-        wrong["requestLimit"] = [f"request limit must be from 1 to {MAX_REQUEST_LIMIT} a minute."]
+    given = {term: value for term, value in vars(terms).items() if value is not None}
+    wrong = {
+        term: [f"{called} must be {wanted}."]
+        for term, (called, is_right, wanted) in _RULES.items()
+        if term in given and not is_right(given[term])
+    }
     if wrong:
         raise Invalid(wrong)
 
@@ -244,7 +267,7 @@ def _check(terms: Terms) -> None:
 def _set(partner: Partner, terms: Terms) -> None:
     for name, value in vars(terms).items():
         if value is not None:
-            setattr(partner, name, value)
+            setattr(partner, name, None if value in ("", AS_SET) else value)
 
 
 def _lock(partner_id: int) -> Partner:

@@ -16,8 +16,10 @@ from flask_babel import Babel, get_locale, gettext  # type: ignore[import-untype
 from jinja2 import pass_eval_context
 from jinja2.nodes import EvalContext
 
-LANGUAGES = ("nb", "en", "da", "fi", "sv")
-DEFAULT_LANGUAGE = "nb"
+from invoice.lifecycle import Language
+
+LANGUAGES = tuple(language.value for language in Language)
+DEFAULT_LANGUAGE = Language.NORWEGIAN.value
 
 # Nynorsk and the old common code for Norwegian are read by the same people.
 _READS_AS = {**{language: language for language in LANGUAGES}, "nn": "nb", "no": "nb"}

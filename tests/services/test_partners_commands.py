@@ -9,6 +9,7 @@ from flask import Flask
 from invoice.cli.partners import partner
 from invoice.errors import Unauthenticated
 from invoice.lifecycle import ContractMode
+from invoice.providers.guard import Guard
 from invoice.services import credentials, partners
 from invoice.services.credentials import KEYS, Password
 from tests.conftest import StandingClock
@@ -35,8 +36,9 @@ def test_add_prints_the_secret_once(app: Flask):
 
 def test_a_partner_can_be_added_with_everything(app: Flask, time: StandingClock):
     terms = ("--market", "DK", "--contract-mode", "strict", "--request-limit", "60")
+    texts = ("--language", "sv", "--sms-text", "Tryck: {{url}}", "--sms-limit", "5")
 
-    told(app, *ADD, *terms)
+    told(app, *ADD, *terms, *texts)
 
     assert told(app, "show", "7").splitlines() == [
         "partner\t7",
@@ -46,6 +48,9 @@ def test_a_partner_can_be_added_with_everything(app: Flask, time: StandingClock)
         "originator\t2119",
         "contract mode\tstrict",
         "request limit\t60 a minute",
+        "language\tsv",
+        "SMS text\tTryck: {{url}}",
+        "SMS limit\t5 in 24 hours",
         "PASSWORD 1\tsince 2026-11-10 11:00 UTC",
     ]
 
@@ -152,3 +157,47 @@ def test_a_secret_that_a_partner_brings_is_asked_for_and_not_shown(app: Flask):
 
 def test_the_help_leads_to_the_partners_own_vipps_keys(app: Flask):
     assert "flask vipps keys set NUMBER" in run(app, "--help").output
+
+
+def test_what_was_said_of_texts_can_be_taken_back(app: Flask):
+    told(app, *ADD, "--language", "sv", "--sms-text", "Tryck: {{url}}", "--sms-limit", "5")
+
+    shown = told(app, "set", "7", "--language", "", "--sms-text", "", "--sms-limit", "-1")
+
+    assert "language\tthe market's\nSMS text\tours\nSMS limit\tas the settings say\n" in shown
+
+
+@pytest.mark.parametrize("term", [("--language", "de"), ("--sms-limit", "-2"), ("--sms-text", "x" * 1001)])
+def test_wrong_terms_of_texts_are_refused(app: Flask, term: tuple[str, str]):
+    told(app, *ADD)
+
+    assert run(app, "set", "7", *term).exit_code != 0
+    assert (partners.get(7).language, partners.get(7).sms_limit, partners.get(7).sms_text) == (None, None, None)
+
+
+def test_an_endpoint_is_set_rotated_and_removed(app: Flask, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Guard, "addresses", lambda *_: [])  # no name is looked up
+    told(app, *ADD)
+
+    secret = told(app, "endpoint", "set", "7", "https://hooks.example.com/mine")
+    moved = told(app, "endpoint", "set", "7", "https://hooks.example.com/other")
+    rotated = told(app, "endpoint", "rotate", "7")
+
+    assert secret.startswith("partner 7 endpoint secret whsec_")
+    assert moved == "partner 7: changed.\n"
+    assert rotated.startswith("partner 7 endpoint secret whsec_")
+    assert rotated != secret
+    shown = told(app, "show", "7")
+    assert "endpoint\thttps://hooks.example.com/other\n" in shown
+    assert "whsec_" not in shown
+    told(app, "endpoint", "remove", "7")
+    assert "endpoint\t" not in told(app, "show", "7")
+
+
+@pytest.mark.parametrize("words", [("set", "https://127.0.0.1/x"), ("rotate",), ("remove",)])
+def test_an_endpoint_that_cannot_be_is_told_in_a_sentence(app: Flask, words: tuple[str, ...]):
+    told(app, *ADD)
+
+    result = run(app, "endpoint", words[0], "7", *words[1:])
+
+    assert (result.exit_code, result.output.startswith("Error: ")) == (1, True)

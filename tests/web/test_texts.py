@@ -17,7 +17,9 @@ from app import create_app
 from invoice.config import Settings
 from invoice.errors import ProviderRefused, ProviderUncertain
 from invoice.lifecycle import AgreementStatus, MessageStatus
+from invoice.services import partners
 from invoice.services.jobs import Jobs, Services
+from invoice.services.partners import Terms
 from invoice.store.db import db, reading
 from invoice.store.models import Message, Subscription
 from tests.conftest import StandingClock, environ_for
@@ -470,3 +472,33 @@ def test_a_body_that_is_no_wish_for_a_text_is_refused(client: FlaskClient, jobs:
     assert [a.status_code for a in answers] == [400] * len(answers)
     assert client.post(path, data=b"smsText=x", headers=basic()).status_code == 415
     assert everything() == before
+
+
+# What is agreed with one partner
+
+
+def test_a_partners_own_cap_counts_instead_of_the_settings(client: FlaskClient):
+    partners.change(10295, Terms(sms_limit=1))
+
+    answers = [post(client, msisdn=f"+479123456{n}") for n in range(2)]
+
+    assert [a.status_code for a in answers] == [200, 429]
+    assert answers[1].json["message"] == "This partner has sent a text within 24 hours."
+
+
+def test_a_partners_own_text_goes_out_when_the_request_brings_none(client: FlaskClient):
+    partners.change(10295, Terms(sms_text="Hei! {{name}} til {{amount}}: {{url}}"))
+
+    post(client, smsText=...)
+    post(client, msisdn="+4791234561", smsText="Mine: {{url}}")
+
+    assert [t.body.partition("http")[0] for t in texts()] == ["Hei! Avisen til 99.00: ", "Mine: "]
+
+
+@pytest.mark.parametrize(("language", "word"), [("fi", "viikossa"), ("sv", "vecka"), (None, "uke")])
+def test_texts_in_our_words_are_in_the_partners_language(client: FlaskClient, language: str | None, word: str):
+    partners.change(10295, Terms(language=language))
+
+    post(client, smsText=..., basis=1)
+
+    assert word in texts()[0].body

@@ -24,6 +24,9 @@ class Partner(Base):
     # Whose agreements are drafted from now on: an account of the partner's own, or the platform's (None).
     account: Mapped[str | None] = mapped_column(ForeignKey("provider_accounts.account"))
     contract_mode: Mapped[ContractMode] = mapped_column(status_of(ContractMode), default=ContractMode.FIXED)
+    language: Mapped[str | None] = mapped_column(String(2))  # of texts in our words; None: the market's
+    sms_text: Mapped[str | None] = mapped_column(String(1000))  # of invitations that come without one; None: ours
+    sms_limit: Mapped[int | None]  # texts in 24 hours, 0: no cap; None: as the settings say
     request_limit: Mapped[int] = mapped_column(default=600)  # a minute
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     suspended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -21,11 +21,9 @@ def door_of(partner_id: int, kinds: Collection[SecretKind]) -> Sequence[Row[Any]
     is_living = and_(
         PartnerSecret.partner_id == Partner.id, PartnerSecret.kind.in_(kinds), PartnerSecret.revoked_at.is_(None)
     )
-    terms = Partner.__table__.columns[
-        "id", "name", "market", "sms_originator", "contract_mode", "request_limit", "suspended_at"
-    ]
     secrets = PartnerSecret.__table__.columns["digest", "hmac_secret", "may_see_token"]
-    found = select(*terms, *secrets).outerjoin(PartnerSecret, is_living).where(Partner.id == partner_id)
+    found = select(*Partner.__table__.columns, *secrets).outerjoin(PartnerSecret, is_living)
+    found = found.where(Partner.id == partner_id)
     rows: Sequence[Row[Any]] = db.session.execute(found.order_by(PartnerSecret.id)).all()
     return rows
 

@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises: 
-Create Date: 2026-11-21 14:35:12.396371+00:00
+Create Date: 2026-11-21 15:41:09.370096+00:00
 """
 
 import sqlalchemy as sa
@@ -81,6 +81,9 @@ def upgrade() -> None:
     sa.Column('sms_originator', sa.String(length=15), nullable=False),
     sa.Column('account', sa.String(length=10), nullable=True),
     sa.Column('contract_mode', sa.Enum('fixed', 'strict', name='contractmode', native_enum=False, create_constraint=True, length=24), nullable=False),
+    sa.Column('language', sa.String(length=2), nullable=True),
+    sa.Column('sms_text', sa.String(length=1000), nullable=True),
+    sa.Column('sms_limit', sa.Integer(), nullable=True),
     sa.Column('request_limit', sa.Integer(), nullable=False),
     sa.Column('created_at', invoice.store.db.UTCDateTime(timezone=True), nullable=False),
     sa.Column('suspended_at', invoice.store.db.UTCDateTime(timezone=True), nullable=True),
