@@ -240,25 +240,24 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "replace")).digest()
 
 
-# term -> (as operators call it, whether a value is right, what is said of a wrong one)
+# term -> (as it is called in errors, whether a value is right, what is said of a wrong one)
 _RULES: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "name": ("name", lambda v: 1 <= len(v) <= 100 and v.isprintable(), "1 to 100 printable characters"),
     "market": ("market", MARKET_ZONES.__contains__, f"one of {', '.join(MARKET_ZONES)}"),
     "sms_originator": ("originator", is_originator, "a short number, a name of 2 to 11 characters, or a number with +"),
-    "contract_mode": ("contract mode", list(ContractMode).__contains__, f"one of {', '.join(ContractMode)}"),
-    "request_limit": ("request limit", lambda v: 1 <= v <= MAX_REQUEST_LIMIT, f"1 to {MAX_REQUEST_LIMIT} a minute"),
+    "contract_mode": ("contractMode", list(ContractMode).__contains__, f"one of {', '.join(ContractMode)}"),
+    "request_limit": ("requestLimit", lambda v: 1 <= v <= MAX_REQUEST_LIMIT, f"1 to {MAX_REQUEST_LIMIT} a minute"),
     "language": ("language", lambda v: v == "" or v in list(Language), f"one of {', '.join(Language)}"),
-    "sms_text": ("SMS text", lambda v: len(v) <= _MAX_TEXT, f"at most {_MAX_TEXT} characters"),
-    "sms_limit": ("SMS limit", lambda v: AS_SET <= v <= MAX_SMS_LIMIT, f"0 to {MAX_SMS_LIMIT} a day, or {AS_SET}"),
+    "sms_text": ("smsText", lambda v: len(v) <= _MAX_TEXT, f"at most {_MAX_TEXT} characters"),
+    "sms_limit": ("smsLimit", lambda v: AS_SET <= v <= MAX_SMS_LIMIT, f"0 to {MAX_SMS_LIMIT} a day, or {AS_SET}"),
 }
 
 
 def _check(terms: Terms) -> None:
-    given = {term: value for term, value in vars(terms).items() if value is not None}
     wrong = {
-        term: [f"{called} must be {wanted}."]
+        called: [f"{called} must be {wanted}."]
         for term, (called, is_right, wanted) in _RULES.items()
-        if term in given and not is_right(given[term])
+        if (value := getattr(terms, term)) is not None and not is_right(value)
     }
     if wrong:
         raise Invalid(wrong)
