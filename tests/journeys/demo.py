@@ -6,12 +6,14 @@ What it says to the simulator on the vendor's paths lies in the folder EXCHANGES
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,15 +35,11 @@ def recorded(folder: Path, *arguments: str) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port that is free together with the next one."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
+    """Return a port that is free together with the next one: below those that the system gives to whoever asks."""
+    for port in random.sample(range(20_000, 32_000, 2), 100):
+        with socket.socket() as first, socket.socket() as second, suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
             return port
     raise AssertionError("No two free ports stand side by side.")
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.journey
 T = TypeVar("T")
 
 PEOPLE = [f"+479123450{n}" for n in range(4)]
+_MONTHS = 6
 _BROKEN = (requests.ConnectionError, requests.Timeout)
 
 
@@ -132,7 +133,7 @@ def test_no_kill_loses_or_doubles_anything(tmp_path: Path, kills: int, seed: int
     numbers = {person: subscribed(killer, person) for person in PEOPLE}
     for person, number in numbers.items():
         signed(killer, number, texted(killer, person))
-    for _ in range(14):
+    for _ in range(_MONTHS):
         killer.during(lambda: demo.advance(months=1))
     while killer.left:
         killer.during(lambda: demo.advance(days=1))
@@ -144,7 +145,7 @@ def test_no_kill_loses_or_doubles_anything(tmp_path: Path, kills: int, seed: int
         cancelled(killer, number)
     demo.advance(hours=1)
     ended = demo.ledger()
-    demo.advance(days=366)
+    demo.advance(days=92)
     assert demo.ledger() == ended
     assert {s["chargeStatus"] for s in demo.listed()} == {"Cancelled"}
     assert disagreements(demo) == []
@@ -169,7 +170,7 @@ def _judge(demo: Demo, ledger: dict[str, list[dict[str, Any]]], numbers: dict[st
             paid.setdefault(ulid, []).append(int(period[1:]))
     for ulid, periods in paid.items():
         assert sorted(periods) == list(range(len(periods))), f"{ulid}: {sorted(periods)}"
-        assert len(periods) >= 15, f"{ulid} has paid {len(periods)} periods in more than 14 months"
+        assert len(periods) > _MONTHS, f"{ulid} has paid {len(periods)} periods in more than {_MONTHS} months"
     assert len(paid) == len(PEOPLE)
     for person in numbers:
         assert 1 <= len(demo.texts(person)) <= 2
