@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from flask import Flask
 from flask_migrate import check
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
+from invoice.lifecycle import OperationStatus
+from invoice.services.operations import Act, stage
 from invoice.store import queries
 from invoice.store.db import db, is_transaction_open, reading, set_encryption_keys, transaction
-from invoice.store.models import InboundEvent, JobRun, Partner, WebhookRegistration
+from invoice.store.models import InboundEvent, JobRun, Operation, Partner, WebhookRegistration
 from tests.conftest import StandingClock
 
 AT = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
@@ -157,6 +159,27 @@ def test_a_job_is_taken_by_one_and_again_after_its_lease(app: Flask, time: Stand
     assert taken == [True, False, True]
     with reading():
         assert db.session.get_one(JobRun, "sweep").next_at == time.now() + timedelta(minutes=5)
+
+
+# With all other ways turned off, a subquery is run again for each row.
+_NESTED = ("hashjoin", "mergejoin", "material", "hashagg", "sort")
+
+
+@pytest.mark.parametrize("plan", [(), _NESTED, (*_NESTED, "indexscan", "bitmapscan")])
+def test_a_claim_takes_no_more_than_it_is_asked_for_whatever_the_database_plans(app: Flask, plan: tuple[str, ...]):
+    with transaction():
+        for number in range(4):
+            stage(Act("CANCEL", number, None, f"name-{number}"))
+
+    with transaction():
+        if db.engine.dialect.name == "postgresql":
+            for way in plan:
+                db.session.execute(text(f"SET LOCAL enable_{way} = off"))
+        claimed = queries.claim_operation(["CANCEL"], AT, timedelta(minutes=2))
+        under_way = db.session.scalars(select(Operation.name).where(Operation.status == OperationStatus.INFLIGHT)).all()
+
+        assert claimed is not None
+        assert under_way == [claimed.name]
 
 
 def test_the_tables_are_what_the_migrations_make(app: Flask):

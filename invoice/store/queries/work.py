@@ -63,9 +63,13 @@ def claim_unread(now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
 def _claim(
     model: type[Base], wanted: Select[Any], values: dict[str, Any], key: InstrumentedAttribute[int]
 ) -> list[int]:
-    locked = wanted.with_for_update(skip_locked=True)
-    statement = update(model).where(key.in_(locked)).values(**values).returning(key)
-    return sorted(db.session.scalars(statement.execution_options(synchronize_session=False)).all())
+    # Locked first and changed afterwards. In one statement PostgreSQL may look for what is wanted again for each row
+    # that it changes, finds the next one each time, and claims them all.
+    ids = list(db.session.scalars(wanted.with_for_update(skip_locked=True)))
+    if ids:
+        statement = update(model).where(key.in_(ids)).values(**values)
+        db.session.execute(statement.execution_options(synchronize_session=False))
+    return ids
 
 
 def release_leases(now: datetime) -> None:
