@@ -1,0 +1,449 @@
+"""Our processes and the stand-in, stepped by one hub that decides at every boundary who goes on.
+
+A boundary is the end of a database transaction, or a call that leaves or comes back. There the dice say: go on, let
+somebody else go on, stall for minutes, or die. A process that dies loses its memory and starts again later.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from flask import Flask
+from greenlet import GreenletExit, getcurrent, greenlet
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from app import create_app, equip
+from invoice.cli.simulator import simulator_environ
+from invoice.config import Settings
+from invoice.engine.inline import Engine
+from invoice.services.jobs import Jobs
+from invoice.simulator.app import create_simulator
+from invoice.simulator.engine import next_due
+from invoice.store.db import db
+from invoice.web import services as reach
+from tests import factories
+from tests.simulation.chance import Time
+from tests.simulation.network import FAULTS, Reply, Weather, carry, wired
+
+SERVICE, VIPPS = "http://127.0.0.1:8000", "http://127.0.0.1:9000"
+PARTNER = 10295
+START = datetime(2030, 1, 15, 11, tzinfo=UTC)
+_LONGEST_STEP = timedelta(hours=12)
+_SELDOM = timedelta(days=1)
+_MOST_STEPS = 400_000
+# What is due next in our tables. A worker asks more; this only tells when to wake it.
+_DUE = """
+SELECT min(at) FROM (
+  SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
+  UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
+  UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL
+  UNION ALL SELECT min(check_at) FROM agreements
+  UNION ALL SELECT min(check_at) FROM charges
+  UNION ALL SELECT min(next_at) FROM job_runs WHERE finished_at IS NOT NULL AND name <> 'engine'
+)
+"""
+
+
+# How Vipps behaves where nobody knows how it does: the product must be right whichever way it is.
+_OPEN_QUESTIONS: dict[str, list[Any]] = {
+    "draft_ignores_keys": [True, True, False],
+    "idempotency_hours": [0, 24, 48],
+    "taken_order_id_status": [409, 409, 400],
+    "stop_pending_allowed": [False, True],
+    "stop_reaches_processing": [False, True],
+    "visibility_seconds": [0, 0, 20],
+    "answer_202": [False, False, True],
+    "refund_conflict_seconds": [0, 0, 60],
+    "webhooks_doubled": [False, False, True],
+    "webhooks_lost": [False, False, False, True],
+    "webhooks_reordered": [False, True],
+    "activated_before_captured": [False, True],
+    "rate_limits": [False, True],
+    "retry_after": ["seconds", "http-date", "none"],
+    "bulk_failure_keeps_order_id": [False, True],
+}
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that follows in it happens."""
+
+
+class _Inline:
+    """An executor for one thread of the world: what is given to it is done at once."""
+
+    def submit(self, work: Callable[..., None], *args: Any) -> Future[None]:
+        done: Future[None] = Future()
+        work(*args)
+        done.set_result(None)
+        return done
+
+    def shutdown(self) -> None:
+        """Nothing is left."""
+
+
+@dataclass
+class Process:
+    """One of ours. life counts its starts: what belongs to an earlier one is dead."""
+
+    name: str
+    app: Flask
+    life: int = 0
+    back_at: datetime | None = None  # while it is down
+
+
+@dataclass(eq=False)
+class Task:
+    """Something that goes on: a worker, the stand-in's own time, a person."""
+
+    name: str
+    run: greenlet
+    process: Process | None = None
+    life: int = 0
+    wake_at: datetime | None = None  # None: when there is news
+    error: BaseException | None = None
+    inside: list[tuple[Process, int]] = field(default_factory=list)  # processes that it acts in
+
+
+def _apps(settings: Settings) -> dict[str, Flask]:
+    """Return our processes' applications; making one takes longer than a simulated week."""
+    if not _made:
+        _made.update({name: create_app(settings) for name in ("web", "worker one", "worker two")})
+    return _made
+
+
+_made: dict[str, Flask] = {}
+
+
+class House:
+    """The whole world of one seed."""
+
+    def __init__(self, folder: Path, empty: Path, dice: random.Random, time: Time) -> None:
+        self.dice, self.time, self.weather = dice, time, Weather(dice)
+        self.stories: list[str] = []
+        self.passed: Counter[str] = Counter()
+        self.deaths = 0
+        self.tasks: list[Task] = []
+        self.checks: list[Callable[[], None]] = []
+        self._hub = getcurrent()
+        self._running: Task | None = None
+        self._is_news = True
+        self._stack = ExitStack()
+        self.crash_chance = dice.choice([0.0, 0.001, 0.004, 0.004, 0.02])
+        self.switch_chance = dice.choice([0.1, 0.3, 0.6])
+        self.stall_chance = dice.choice([0.0, 0.002, 0.01])
+        self.database = folder / "invoice.sqlite3"
+        shutil.copy(empty, self.database)
+        self.settings = Settings.from_environ(
+            {
+                "INVOICE_DATABASE_URL": f"sqlite:///{self.database}",
+                "INVOICE_PUBLIC_URL": SERVICE,
+                "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+                **simulator_environ(VIPPS),
+            }
+        )
+        self.simulator = create_simulator(folder / "vipps", base_url=VIPPS)
+        self.simulator.clock.now = time.now  # type: ignore[method-assign]
+        self.simulator._post._threads = _Inline()  # type: ignore[assignment]
+        switches = {name: dice.choice(choices) for name, choices in _OPEN_QUESTIONS.items()}
+        self.simulator._world.switchboard.change(switches)
+        self._stack.callback(self.simulator.stop)
+        self._stack.enter_context(wired(self._send))
+        self._look = sqlite3.connect(self.database)
+        self._stack.callback(self._look.close)
+        self.processes = {name: Process(name, app) for name, app in _apps(self.settings).items()}
+        for process in self.processes.values():
+            self._stack.callback(_forget, process.app)
+            self._start(process)
+        with self.app.app_context():
+            factories.a_partner(PARTNER)
+        _listen(self)
+        self._stack.callback(_listen, None)
+        for name in ("worker one", "worker two"):
+            self.spawn(name, self._work, self.processes[name])
+        self.spawn("vipps", self._live)
+
+    def close(self) -> None:
+        """End everybody."""
+        for task in self.tasks:
+            with suppress(BaseException):
+                task.run.throw(GreenletExit)
+        self._stack.close()
+
+    @property
+    def app(self) -> Flask:
+        """The process that partners, people and webhooks come to."""
+        return self.processes["web"].app
+
+    def tell(self, what: str) -> None:
+        """Add a line to the story."""
+        who = self._running.name if self._running else "hub"
+        self.stories.append(f"{self.time.at:%Y-%m-%d %H:%M:%S} {who}: {what}")
+
+    # Processes
+
+    def _start(self, process: Process) -> None:
+        """Start with an empty memory."""
+        equip(process.app, self.settings)
+        process.life, process.back_at = process.life + 1, None
+
+    def _kill(self, process: Process) -> None:
+        self.tell(f"{process.name} dies")
+        self.deaths += 1
+        down = self.dice.choice([1, 10, 60, 300, 3600, 3600, 86_400, 5 * 86_400])
+        process.back_at = self.time.at + timedelta(seconds=down)
+        process.life += 1
+
+    def _bring_back(self) -> None:
+        for process in self.processes.values():
+            if process.back_at is not None and process.back_at <= self.time.at:
+                self._start(process)
+                self.tell(f"{process.name} is back")
+                if process.name != "web":
+                    self.tasks = [t for t in self.tasks if t.name != process.name]
+                    self.spawn(process.name, self._work, process)
+
+    def _work(self) -> None:
+        process = self._current.process
+        assert process is not None
+        jobs = Jobs(process.app.extensions[reach.SERVICES])
+        # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
+        jobs.table = tuple(replace(job, every=job.every and max(job.every, _SELDOM)) for job in jobs.table)
+        engine = Engine(process.app, jobs)
+        while True:
+            if not engine.run_once():
+                self.rest(None)
+
+    def _live(self) -> None:
+        while True:
+            if not self.simulator.run_due():
+                self.rest(None)
+
+    # The hub
+
+    @property
+    def _current(self) -> Task:
+        assert self._running is not None
+        return self._running
+
+    def spawn(self, name: str, run: Callable[[], None], process: Process | None = None) -> None:
+        """Have something go on from now on."""
+        task = Task(name, greenlet(run, parent=self._hub), process, process.life if process else 0, self.time.at)
+        self.tasks.append(task)
+
+    def rest(self, by: timedelta | None) -> None:
+        """Go on after so long, or when there is news."""
+        task = self._current
+        task.wake_at = None if by is None else self.time.at + by
+        self._hub.switch()
+
+    def run(self, until: datetime) -> None:
+        """Let everything go on until then."""
+        for _ in range(_MOST_STEPS):
+            self._bring_back()
+            ready = [t for t in self.tasks if self._may_go_on(t)]
+            if not ready and self._is_news:
+                self._is_news = False
+                ready = [t for t in self.tasks if t.wake_at is None and not _is_dead(t)]
+            if ready:
+                self._resume(self.dice.choice(ready))
+                self.time.move(timedelta(milliseconds=self.dice.randrange(1, 40)))
+                continue
+            for check in self.checks:
+                check()
+            if self.time.at >= until:
+                return
+            self.time.at = max(self.time.at, min(self._next(), until, self.time.at + _LONGEST_STEP))
+            self._is_news = True
+        raise AssertionError("The world does not come to rest.")
+
+    def _may_go_on(self, task: Task) -> bool:
+        return task.wake_at is not None and task.wake_at <= self.time.at and not _is_dead(task)
+
+    def _resume(self, task: Task) -> None:
+        self._running = task
+        task.wake_at = self.time.at
+        try:
+            task.run.switch()
+        except Killed:
+            task.run = greenlet(lambda: None)
+        finally:
+            self._running = None
+        if task.run.dead or _is_dead(task):
+            self.tasks = [t for t in self.tasks if t is not task]
+
+    def _next(self) -> datetime:
+        times = [t.wake_at for t in self.tasks if t.wake_at is not None]
+        times += [p.back_at for p in self.processes.values() if p.back_at is not None]
+        theirs = next_due(self.simulator._world)
+        (ours,) = self._look.execute(_DUE).fetchone()
+        if ours is not None and any(p.back_at is None for n, p in self.processes.items() if n != "web"):
+            times.append(datetime.fromisoformat(ours).replace(tzinfo=UTC))
+        times += [theirs] if theirs is not None else []
+        # What is overdue is being kept from happening; time goes on all the same.
+        soon = self.time.at + timedelta(seconds=1)
+        return min((max(at, soon) for at in times), default=soon + _LONGEST_STEP)
+
+    # Boundaries
+
+    def boundary(self, name: str) -> None:
+        """Let the dice decide about whoever passes here."""
+        task = self._running
+        if task is None or getcurrent() is not task.run:
+            return
+        self.passed[name] += 1
+        process = task.inside[-1][0] if task.inside else task.process
+        self._die_if_dead(task)
+        drawn = self.dice.random()
+        if process is not None and drawn < self.crash_chance:
+            self.tell(f"at {name}")
+            self._kill(process)
+            raise Killed
+        drawn -= self.crash_chance
+        if drawn < self.stall_chance:
+            stall = timedelta(seconds=self.dice.choice([1, 20, 100, 200, 1000]))
+            self.tell(f"stalls for {stall} at {name}")
+            self.rest(stall)
+        elif drawn - self.stall_chance < self.switch_chance:
+            self.rest(timedelta(0))
+        self._die_if_dead(task)
+
+    def may_die(self, name: str) -> None:
+        """Let whoever is about to commit die instead."""
+        task = self._running
+        if task is None or getcurrent() is not task.run:
+            return
+        process = task.inside[-1][0] if task.inside else task.process
+        self._die_if_dead(task)
+        if process is not None and self.dice.random() < self.crash_chance:
+            self.tell(f"before {name}")
+            self._kill(process)
+            raise Killed
+
+    def _die_if_dead(self, task: Task) -> None:
+        lives = [(task.process, task.life)] if task.process and not task.inside else []
+        if any(process.life != life for process, life in [*lives, *task.inside[-1:]]):
+            raise Killed
+
+    # The wire
+
+    def _send(self, request: requests.PreparedRequest) -> Reply:
+        parts = urlsplit(str(request.url))
+        body = request.body or b""
+        raw = body.encode() if isinstance(body, str) else bytes(body)  # type: ignore[arg-type]
+        to_us = f"{parts.scheme}://{parts.netloc}" == SERVICE
+        send = self.ask if to_us else self._ask_vipps
+        return send(str(request.method), str(request.url), dict(request.headers), raw)
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+        """Bring a request to our web process. Raises ConnectionError when it is down, or dies over it."""
+        web = self.processes["web"]
+        if web.back_at is not None:
+            raise requests.ConnectionError
+        task = self._running
+        if task is None:
+            return carry(web.app, method, url, headers, body)
+        task.inside.append((web, web.life))
+        try:
+            return carry(web.app, method, url, headers, body)
+        except Killed:
+            raise requests.ConnectionError from None
+        finally:
+            task.inside.pop()
+
+    def _ask_vipps(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        path = urlsplit(url).path
+        if path.startswith("/accesstoken"):  # asked for under a lock of the process: nobody else may go on
+            return carry(self.simulator.app, method, url, headers, body)
+        call = f"{method} {path.rpartition('/')[2] if path.endswith(('charges', 'refund')) else path.split('/')[1]}"
+        self.boundary(f"before {call}")
+        kind = self.weather.fault()
+        happens, seen = FAULTS[kind] if kind else (True, None)
+        if kind:
+            self.tell(f"{method} {path}: {kind}")
+        reply = carry(self.simulator.app, method, url, headers, body) if happens else None
+        if reply is not None and not kind:
+            self.tell(f"{method} {path}: {reply.status}")
+        self._is_news = True
+        self.boundary(f"after {call}")
+        if isinstance(seen, Reply):
+            return seen
+        if seen is not None:
+            raise seen(kind)
+        assert reply is not None
+        return reply
+
+    def vipps(self, method: str, path: str, body: bytes = b"") -> Reply:
+        """Ask the stand-in for something by hand."""
+        self._is_news = True
+        return carry(self.simulator.app, method, VIPPS + path, {"Content-Type": "application/json"}, body)
+
+    def press(self, location: str) -> Reply:
+        """Open an address of the stand-in, as a phone does."""
+        return carry(self.simulator.app, "GET", location, {}, b"")
+
+    def committed(self) -> None:
+        """There is something new in our tables."""
+        self._is_news = True
+
+
+def _forget(app: Flask) -> None:
+    with app.app_context():
+        db.engine.dispose()
+
+
+def _is_dead(task: Task) -> bool:
+    return task.run.dead or (task.process is not None and task.process.life != task.life)
+
+
+_house: list[House] = []
+
+
+def _listen(house: House | None) -> None:
+    """Have this world hear of every transaction's end; SQLAlchemy's listeners are hung up once."""
+    _house[:] = [house] if house else []
+
+
+@event.listens_for(Session, "before_commit")
+def _before_commit(session: Session) -> None:
+    if _house and _is_ours(session):
+        _house[0].may_die("a commit")
+
+
+@event.listens_for(Session, "after_commit")
+def _after_commit(session: Session) -> None:
+    if _house and _is_ours(session):
+        _house[0].committed()
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _after_end(session: Session, transaction: SessionTransaction) -> None:
+    if _house and transaction.parent is None and _is_ours(session):
+        _house[0].boundary("the end of a transaction")
+
+
+def _is_ours(session: Session) -> bool:
+    """Tell our sessions from the stand-in's."""
+    return hasattr(session, "_db")
+
+
+@contextmanager
+def house(folder: Path, empty: Path, dice: random.Random, time: Time) -> Iterator[House]:
+    """Build a world, and take it down."""
+    made = House(folder, empty, dice, time)
+    try:
+        yield made
+    finally:
+        made.close()

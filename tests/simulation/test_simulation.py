@@ -1,0 +1,21 @@
+"""A few short lives for each commit; thousands behind `python -m tests.simulation`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.run import simulate
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_goes_wrong_every_period_is_paid_once_and_nothing_after_the_end(seed: int):
+    outcome = simulate(seed, days=15)
+
+    assert outcome.violation is None, "\n".join([*outcome.story[-60:], str(outcome.violation)])
+
+
+def test_the_same_seed_tells_the_same_story():
+    first, second = simulate(3, days=6), simulate(3, days=6)
+
+    assert first.story == second.story
+    assert len(first.story) > 5
