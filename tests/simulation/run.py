@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import shutil
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -40,7 +42,7 @@ class Outcome:
 @cache
 def _empty() -> Path:
     """Return a database with all tables and nothing in them."""
-    path = Path(tempfile.mkdtemp(dir=_memory())) / "empty.sqlite3"
+    path = _new_folder() / "empty.sqlite3"
     environ = {
         "INVOICE_DATABASE_URL": f"sqlite:///{path}",
         "INVOICE_PUBLIC_URL": SERVICE,
@@ -55,13 +57,16 @@ def _empty() -> Path:
 
 @cache
 def _folder() -> Path:
-    """Return where a seed's files lie: in memory where there is any, and always the same place."""
-    return Path(tempfile.mkdtemp(dir=_memory()))
+    """Return where a seed's files lie, always the same place."""
+    return _new_folder()
 
 
-def _memory() -> Path | None:
+def _new_folder() -> Path:
+    """Make a folder that goes with the process: in memory, where there is any."""
     memory = Path("/dev/shm")  # noqa: S108
-    return memory if memory.is_dir() else None
+    folder = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @contextmanager
