@@ -55,7 +55,7 @@ _ROUND_S = 20.0
 
 @dataclass(frozen=True)
 class Job:
-    """One kind of recurring work. `every` holds it back between runs; None asks the tables each time."""
+    """One kind of recurring work. `every` holds it back between runs; None: it is run when its tables hold some."""
 
     name: str
     run_once: Callable[[], int]
@@ -115,17 +115,18 @@ class Jobs:
         )
 
     def run_pending(self) -> int:
-        """Run every job once; return how much was done. One job's failure does not keep the others from running.
+        """Run every job once that has something to do; return how much was done. None's failure keeps others from it.
 
-        One look tells whether there is anything for them at all: a quiet round costs a millisecond and takes no lock.
+        One look tells which: a quiet round costs a millisecond and takes no lock. What one job leaves to another is
+        done in the next round, which comes at once.
         """
         request_ids.enter(None)  # nobody's, until an operation says whose
         now = utc_now()
         with reading():
-            is_due = queries.is_anything_due(now, max(map(business_date, MARKET_ZONES)))
+            due = queries.work_due(now, max(map(business_date, MARKET_ZONES)))
             put_off = queries.jobs_put_off(now)
-        is_due = is_due or self._deliveries.is_busy
-        done = sum(self._run(job) for job in self.table if (is_due if job.every is None else job.name not in put_off))
+        due |= {"deliveries"} if self._deliveries.is_busy else set()
+        done = sum(self._run(job) for job in self.table if _is_due(job, due, put_off))
         # The pause of a quiet round is spent on partners that are about to answer.
         return done or self._deliveries.linger()
 
@@ -143,6 +144,10 @@ class Jobs:
         if job.every is not None:
             _finish(job, is_failure=done < 0)
         return max(done, 0)
+
+
+def _is_due(job: Job, due: frozenset[str], put_off: frozenset[str]) -> bool:
+    return job.name in due if job.every is None else job.name not in put_off
 
 
 def beat() -> None:

@@ -10,6 +10,7 @@ import pytest
 from invoice.errors import ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
+from invoice.store import queries
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
@@ -17,6 +18,10 @@ from tests.fakes import FakePayments, FakeSms
 
 def job(jobs: Jobs, name: str) -> Job:
     return next(job for job in jobs.table if job.name == name)
+
+
+def test_every_job_is_run_by_what_is_due_or_at_intervals(jobs: Jobs):
+    assert {job.name for job in jobs.table if job.every is None} == queries.WORK
 
 
 def test_job_operations_sends_the_text_that_was_staged(services: Services, sms: FakeSms, jobs: Jobs):

@@ -1,4 +1,4 @@
-"""What is due, as conditions. The claims and `is_anything_due` read the same ones, so that neither sees more."""
+"""What is due, as conditions. The claims and `work_due` read the same ones, so that neither sees more."""
 
 from __future__ import annotations
 
@@ -89,29 +89,26 @@ def lane_has_work(now: Instant) -> ColumnElement[bool]:
 
 _NOW = bindparam("now", type_=UTCDateTime())
 _TODAY = bindparam("today", type_=Date())
+# kind of work -> when there is any
+_WORK: dict[str, ColumnElement[bool]] = {
+    "operations": operation_is_due(_NOW),
+    "inbox": is_unread(_NOW),
+    "consents": Agreement.check_at <= _NOW,
+    "charges": Charge.check_at <= _NOW,
+    "plan": is_to_plan(_TODAY),
+    "submit": is_to_submit(_TODAY),
+    "expire": is_to_expire(_NOW),
+    "endings": is_to_end(_TODAY),
+    "reservations": Charge.warn_at <= _NOW,
+    "feed": Event.position.is_(None),
+    "deliveries": lane_has_work(_NOW),
+}
+WORK = frozenset(_WORK)
 # Put together once: it is asked four times a second.
-_ANYTHING = select(
-    or_(
-        *(
-            exists().where(condition)
-            for condition in (
-                operation_is_due(_NOW),
-                is_unread(_NOW),
-                Agreement.check_at <= _NOW,
-                Charge.check_at <= _NOW,
-                is_to_plan(_TODAY),
-                is_to_submit(_TODAY),
-                is_to_expire(_NOW),
-                is_to_end(_TODAY),
-                Charge.warn_at <= _NOW,
-                Event.position.is_(None),
-                lane_has_work(_NOW),
-            )
-        )
-    )
-)
+_LOOK = select(*(exists().where(condition).label(kind) for kind, condition in _WORK.items()))
 
 
-def is_anything_due(now: datetime, today: date) -> bool:
-    """Tell whether any job may have something to do; today: the latest date of all markets."""
-    return bool(db.session.scalar(_ANYTHING, {"now": now, "today": today}))
+def work_due(now: datetime, today: date) -> frozenset[str]:
+    """Return the kinds of work of which there may be some, of WORK; today: the latest date of all markets."""
+    found = db.session.execute(_LOOK, {"now": now, "today": today}).one()
+    return frozenset(kind for kind, is_due in found._mapping.items() if is_due)
