@@ -8,6 +8,7 @@ takes for an error although it was done.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from invoice.errors import Exchange, InvoiceError, ProviderError, ProviderRefused
@@ -31,30 +32,30 @@ def literal(outcome: Outcome) -> str | None:
 
 def of_stop(outcome: Outcome) -> str | None:
     """Take for a success only an answer that names the agreement, as version 2 gave; that one is needed to go on."""
-    if outcome.heard is None:
-        return _unheard(outcome)
-    if outcome.heard.status >= 400:
-        return told.text_of_exchange(outcome.heard)
-    body = _body_of(outcome.heard)
-    if not isinstance(body, dict):
-        return told.wrong_return(body)
-    if "agreementId" not in body:
-        raise Aborted("Undefined property: stdClass::$agreementId")
-    return None
+
+    def judge(_: int, body: dict[str, Any]) -> str | None:
+        if "agreementId" not in body:
+            raise Aborted("Undefined property: stdClass::$agreementId")
+        return None
+
+    return _by_answer(outcome, judge)
 
 
 def of_charge(outcome: Outcome) -> str | None:
     """Take for a success only a 200 with an object in it."""
+    return _by_answer(
+        outcome, lambda status, body: None if status == 200 else told.nested({"status": status, "error": body})
+    )
+
+
+def _by_answer(outcome: Outcome, judge: Callable[[int, dict[str, Any]], str | None]) -> str | None:
+    """Judge an act by what the provider answered to it; `judge`: by the status and object of an answer below 400."""
     if outcome.heard is None:
         return _unheard(outcome)
     if outcome.heard.status >= 400:
         return told.text_of_exchange(outcome.heard)
     body = _body_of(outcome.heard)
-    if not isinstance(body, dict):
-        return told.wrong_return(body)
-    if outcome.heard.status != 200:
-        return told.nested({"status": outcome.heard.status, "error": body})
-    return None
+    return judge(outcome.heard.status, body) if isinstance(body, dict) else told.wrong_return(body)
 
 
 def _unheard(outcome: Outcome) -> str | None:
