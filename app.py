@@ -23,6 +23,7 @@ from invoice.providers.twilio import TwilioClient
 from invoice.providers.vipps import VippsClient
 from invoice.providers.vipps_caller import SalesUnit
 from invoice.services.accounts import AccountKeys, Accounts
+from invoice.services.audit import Audit
 from invoice.services.batches import Batches
 from invoice.services.cancels import Cancels
 from invoice.services.captures import Captures
@@ -39,10 +40,12 @@ from invoice.services.health import MIGRATIONS
 from invoice.services.inbox import Inbox
 from invoice.services.invitations import Invitations
 from invoice.services.jobs import Jobs, Services
+from invoice.services.journal import Journal
 from invoice.services.limits import SharedRates
 from invoice.services.messages import Messages
 from invoice.services.operations import Operations
 from invoice.services.plans import Plans
+from invoice.services.reconcile import Reconcile
 from invoice.services.refunds import Refunds
 from invoice.services.scopes import Scopes
 from invoice.services.stops import Stops
@@ -111,7 +114,7 @@ def equip(
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
             reach.PUBLIC_HOSTS: settings.public_hosts,
-            ENGINE: Engine(app, Jobs(services)),
+            ENGINE: Engine(app, Jobs(services), Journal(settings.invoice_journal)),
             SETTINGS: settings,
         }
     )
@@ -159,6 +162,8 @@ def build_services(
         deliveries=Deliveries(partners),
         endpoints=Endpoints(partners.guard),
         direct=Direct(accounts, operations, scopes, extras),
+        audit=Audit(settings, accounts),
+        reconcile=Reconcile(settings, accounts, consents),
     )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow import fields as ma
@@ -41,6 +41,16 @@ def _web_address(value: str) -> None:
 def _database(value: str) -> None:
     if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
+    try:
+        parts = urlsplit(value)
+        said = parse_qs(parts.query)
+        host = parts.hostname or said.get("host", [""])[-1]
+    except ValueError:
+        raise ValidationError("must be an address that can be read") from None
+    # Without a word about it PostgreSQL's client goes on in clear when the server has no TLS.
+    is_here = not host or host in _LOOPBACK or host.startswith("/")
+    if not is_here and "sslmode" not in said:
+        raise ValidationError("must end with ?sslmode=verify-full, or say what else its network allows")
 
 
 def _hosts(value: str) -> None:
@@ -67,6 +77,10 @@ class _SettingsSchema(Schema):
     INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
     INVOICE_RETRY_DAYS = ma.Integer(load_default=5, validate=validate.Range(0, 14))
     INVOICE_LINK_DAYS = ma.Integer(load_default=14, validate=validate.Range(1, 90))
+    # What a partner's day may come to, in whole kroner or euro, before it is held against its last weeks.
+    INVOICE_DAILY_FLOOR = ma.Integer(load_default=1_000_000, validate=validate.Range(0, 10**12))
+    # The file in which each worker notes how far the books had come; empty: none, and a restore goes unseen.
+    INVOICE_JOURNAL = ma.String(load_default="instance/journal.json")
     # Invitations to one number within 24 hours: by one partner for one product, and texts by all of them; the texts
     # of one partner. 0: no cap.
     INVOICE_SMS_PER_PRODUCT = ma.Integer(load_default=1, validate=validate.Range(0, 1000))
@@ -104,6 +118,8 @@ class Settings:
     invoice_lead_days: int
     invoice_retry_days: int
     invoice_link_days: int
+    invoice_daily_floor: int
+    invoice_journal: str
     invoice_sms_per_product: int
     invoice_sms_per_number: int
     invoice_sms_per_partner: int

@@ -177,7 +177,8 @@ CHARGE_MOVES: dict[ChargeStatus, frozenset[ChargeStatus]] = {
     _C.PLANNED: frozenset({_C.SUBMITTING, _C.VOID}) | _AT_PROVIDER | _PROVIDER_END,
     # An unsent or unknown name goes back to PLANNED and is sent again under the same name.
     _C.SUBMITTING: frozenset({_C.PLANNED, _C.VOID, _C.REFUSED}) | _AT_PROVIDER | _PROVIDER_END,
-    _C.SUBMITTED: _AT_PROVIDER | _PROVIDER_END,
+    # Accepted is not created: what never shows is sent again under the same name, taken out, or left to an operator.
+    _C.SUBMITTED: frozenset({_C.PLANNED, _C.VOID, _C.REFUSED}) | _AT_PROVIDER | _PROVIDER_END,
     _C.RESERVED: frozenset({_C.CHARGED, _C.PARTIALLY_REFUNDED, _C.REFUNDED}) | _PROVIDER_END,
     _C.CHARGED: frozenset({_C.PARTIALLY_REFUNDED, _C.REFUNDED}),
     _C.PARTIALLY_REFUNDED: frozenset({_C.REFUNDED}),

@@ -15,6 +15,7 @@ from invoice.clock import utc_now
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OUR_NAME = re.compile(f"[{_CROCKFORD}]{{26}}(-|$)")
+_CHARGE_NAME = re.compile(f"([{_CROCKFORD}]{{26}})-p([0-9]{{4,}})-a([0-9]+)")
 _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
 
 
@@ -50,6 +51,12 @@ def charge_name(subscription_ulid: str, period: int, attempt: int) -> str:
 def extra_name(subscription_ulid: str, tag: str) -> str:
     """Return the `orderId` of a charge that a partner made without naming it: "<ulid>-x3f0c9a1b27de-a0"."""
     return f"{subscription_ulid}-x{tag}-a0"
+
+
+def parse_charge_name(name: str) -> tuple[str, int, int] | None:
+    """Return the subscription's random id, the period and the attempt of a name that `charge_name` gave, or None."""
+    found = _CHARGE_NAME.fullmatch(name)
+    return (found[1], int(found[2]), int(found[3])) if found else None
 
 
 def is_ours(name: str) -> bool:

@@ -13,6 +13,9 @@ import phonenumbers
 
 from invoice.errors import Invalid
 
+# Begins what stands in a number's place once it is forgotten; no number begins so.
+PSEUDONYM = "#"
+
 # Norway, Denmark, Finland and Sweden: where Vipps MobilePay has users.
 COUNTRY_CODES = ("+47", "+45", "+358", "+46")
 
@@ -65,6 +68,11 @@ def is_doubtful(number: str) -> bool:
 def to_msisdn(number: str) -> str:
     """Return "+4712457890" as Vipps wants it: "4712457890"."""
     return number.removeprefix("+")
+
+
+def shown(number: str) -> str:
+    """Return a number as it may be shown: empty once it is forgotten."""
+    return "" if number.startswith(PSEUDONYM) else number
 
 
 def is_originator(text: str) -> bool:

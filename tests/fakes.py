@@ -14,7 +14,7 @@ from typing import Any
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderRefused
-from invoice.lifecycle import AgreementStatus, ChargeStatus, MessageStatus
+from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, MessageStatus
 from invoice.providers.base import (
     AgreementPage,
     AgreementView,
@@ -296,6 +296,9 @@ class FakePayments(_Port):
             draft["price"]["amount"],
             draft["product_name"],
             draft["description"],
+            draft["price"]["currency"],
+            Interval(draft["interval"]) if draft["interval"] else None,
+            draft["manage_url"],
         )
         self.agreements[agreement_id] = FakeAgreement(view, draft)
         self.faults.take("draft", "after")
@@ -346,7 +349,8 @@ class FakePayments(_Port):
             return IN_USE
         if agreement.view.status != AgreementStatus.ACTIVE:
             return "agreement is not active"
-        agreement.charges[item["name"]] = self._charge(agreement, item["name"], item["amount"], ChargeStatus.SUBMITTED)
+        charge = self._charge(agreement, item["name"], item["amount"], ChargeStatus.SUBMITTED)
+        agreement.charges[item["name"]] = replace(charge, due_on=date.fromisoformat(item["due_on"]))
         return None
 
     def find_charge(self, agreement_id: str, name: str) -> ChargeView | None:

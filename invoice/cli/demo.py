@@ -116,6 +116,7 @@ def _demo_environ(port: int, data: Path, secret_key: str) -> dict[str, str]:
     """Return the settings that an operator would set to run against the simulator."""
     return {
         "INVOICE_DATABASE_URL": f"sqlite:///{data / 'invoice.sqlite3'}",
+        "INVOICE_JOURNAL": str(data / "journal.json"),
         "INVOICE_PUBLIC_URL": address(port),
         "INVOICE_SECRET_KEY": secret_key,
         **simulator_environ(address(port + 1)),

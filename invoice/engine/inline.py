@@ -11,6 +11,7 @@ import threading
 from flask import Flask
 
 from invoice.services.jobs import Jobs, beat
+from invoice.services.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +22,11 @@ _PAUSE_S = 0.25
 class Engine:
     """Runs the jobs, again and again."""
 
-    def __init__(self, app: Flask, jobs: Jobs) -> None:
+    def __init__(self, app: Flask, jobs: Jobs, journal: Journal | None = None) -> None:
+        """journal: tells when the books have gone back; None for somebody who looks after that alone."""
         self._app = app
         self._jobs = jobs
+        self._journal = journal
         self._round = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -31,6 +34,8 @@ class Engine:
     def run_once(self) -> bool:
         """Do what is due; return whether anything was. Rounds do not overlap within a process."""
         with self._round, self._app.app_context():
+            if self._journal is not None:
+                self._journal.watch()
             return self._jobs.run_pending() > 0
 
     def run(self) -> None:

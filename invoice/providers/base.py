@@ -121,6 +121,7 @@ class AgreementView:
     description: str = ""
     currency: str = ""
     interval: Interval | None = None  # None: none at all, or one that we have no word for
+    manage_url: str = ""  # what stands behind "manage" in the app
 
 
 @dataclass(frozen=True)

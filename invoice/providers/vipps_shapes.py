@@ -74,6 +74,7 @@ def agreement(body: Any) -> AgreementView:
         description=str(body.get("productDescription") or ""),
         currency=str((body.get("pricing") or {}).get("currency") or ""),
         interval=_interval(body.get("interval") or {}),
+        manage_url=str(body.get("merchantAgreementUrl") or ""),
     )
 
 

@@ -16,7 +16,7 @@ from invoice.lifecycle import ChargeStatus
 from invoice.names import new_ulid
 from invoice.providers.base import BatchAnswer, ChargeView, NewCharge, PaymentProvider
 from invoice.schedule import MINIMUM_LEAD_DAYS, coming_dues, planned_due
-from invoice.services import charges
+from invoice.services import brakes, charges
 from invoice.services.accounts import Accounts
 from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store import queries
@@ -61,7 +61,8 @@ class Batches:
             today = business_date(market)
             since = today - timedelta(days=self._settings.invoice_retry_days + 3)
             found = queries.lock_charges_to_submit(market, today, since, MAX_BATCH)
-            members = [member for member in found if _is_in_time(*member)]
+            held = brakes.hold_unlikely({member[2].partner_id for member in found}, today, self._settings)
+            members = [member for member in found if member[2].partner_id not in held and _is_in_time(*member)]
             if not members:
                 return 0
             # One batch goes out under one account; the others' charges are next.
@@ -81,9 +82,10 @@ class Batches:
         request = own.charge_request(new[0]) if len(new) == 1 else own.charges_request(new)
         account = members[0][1].account
         operation = stage(Act(CREATE, len(members), None, f"batch-{new_ulid()}", account=account, request=request))
+        brakes.count({(s.partner_id, charge) for charge, _, s in members if charge.sent_at is None})
         ids = [charge.id for charge, _, _ in members]
-        bound = {"operation_id": operation.id, "failure_reason": None, "check_at": None}
-        _set(ids, status=ChargeStatus.SUBMITTING, sends=Charge.sends + 1, **bound)
+        sending = {"status": ChargeStatus.SUBMITTING, "sends": Charge.sends + 1, "sent_at": operation.created_at}
+        _set(ids, **sending, operation_id=operation.id, failure_reason=None, check_at=None)
         return operation
 
     def call(self, claim: Claim) -> BatchAnswer | _Unsent | None:

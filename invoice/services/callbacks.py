@@ -15,6 +15,7 @@ from invoice.errors import Invalid
 from invoice.lifecycle import CHARGE_STATUS_WORDS, Channel
 from invoice.money import to_major
 from invoice.names import transaction_id
+from invoice.phone import shown
 from invoice.providers.guard import Guard, split_login
 from invoice.store import queries
 from invoice.store.db import db
@@ -136,7 +137,7 @@ PLACEHOLDERS: dict[str, Callable[[_News], str]] = {
     "preTransactionId": _number,
     "memberId": lambda news: news.subscription.member_id or "",
     "orderNumber": lambda news: news.subscription.order_number or "",
-    "msisdn": lambda news: news.subscription.msisdn,
+    "msisdn": lambda news: shown(news.subscription.msisdn),
     "amount": lambda news: to_major(news.amount),
     "currency": lambda news: news.subscription.currency,
     "dueDate": _of_charge(lambda charge: charge.due_on.isoformat()),

@@ -97,7 +97,8 @@ def add(event: Event, channel: Channel, *, url: str | None = None, body: str | N
 
 def send_again(delivery: Delivery) -> bool:
     """Owe a delivery anew, the same bytes; return whether that makes a difference. The caller holds the lock."""
-    if delivery.settled_at is None:
+    is_forgotten = delivery.url is None and delivery.body is None
+    if delivery.settled_at is None or is_forgotten:
         return False
     delivery.status = _place(delivery.subscription_id, delivery.lane_id)
     delivery.next_at = delivery.owed_since = utc_now()

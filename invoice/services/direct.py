@@ -28,7 +28,7 @@ from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.names import new_guid
 from invoice.providers.base import PaymentProvider
 from invoice.providers.http import overhearing
-from invoice.services import cancels, outcomes, refund_wishes, refunds, stops
+from invoice.services import brakes, cancels, outcomes, refund_wishes, refunds, stops
 from invoice.services.accounts import Accounts
 from invoice.services.charges import Charges
 from invoice.services.entries import Wish
@@ -237,7 +237,7 @@ class Direct:
 
     def _take(self, kind: str, subject_id: int, *, at_once: bool) -> Claim | None:
         """Claim what was staged a moment ago, in the same transaction."""
-        operation = queries.unclaimed(kind, subject_id) if at_once else None
+        operation = queries.unclaimed(kind, subject_id) if at_once and not brakes.is_frozen() else None
         return self._operations.take(operation) if operation else None
 
     def _perform(

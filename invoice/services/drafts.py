@@ -83,8 +83,11 @@ class Drafts:
         if subscription.status == SubscriptionStatus.PENDING:
             if agreement.attempt == 0:
                 messages.release(subscription, self._settings.invoice_public_url)
-        elif agreement.status == AgreementStatus.PENDING:
-            stops.request_stop(subscription, agreement)
+        else:
+            if agreement.attempt == 0:  # whoever accepted or cancelled meanwhile needs no invitation
+                messages.withdraw(subscription)
+            if agreement.status == AgreementStatus.PENDING:
+                stops.request_stop(subscription, agreement)
         stops.finish_if_over(subscription)
 
     def _write_draft(self, agreement: Agreement, claim: Claim, result: Drafted | None) -> None:

@@ -15,7 +15,7 @@ from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.money import MAXIMUM, MINIMUM
 from invoice.names import is_ours
 from invoice.schedule import due_date, interval_around
-from invoice.services import outcomes
+from invoice.services import brakes, outcomes
 from invoice.services.batches import Member
 from invoice.services.outcomes import Outcome
 from invoice.services.partners import PartnerView
@@ -168,6 +168,8 @@ class Entry:
         is_active = subscription.status == SubscriptionStatus.ACTIVE
         if not is_active or not self._agreements[place.held.agreement_id].is_adopted:
             raise Conflict(f"This agreement is not active: it is {subscription.status}")
+        if brakes.holds(subscription.partner_id):
+            raise Conflict("Charging is paused for this partner; the charge was not made")
         if subscription.stop_on is not None and self._due_on >= subscription.stop_on:
             raise Conflict(f"This agreement ends on {subscription.stop_on}: nothing can fall due on {self._due_on}")
         currency = subscription.currency

@@ -16,8 +16,9 @@ from sqlalchemy import select, update
 from invoice import request_ids
 from invoice.clock import MARKET_ZONES, business_date, stopwatch, utc_now
 from invoice.errors import ProviderDenied, ProviderError, ProviderUncertain
-from invoice.services import captures, credentials, endings, feed, idempotency
+from invoice.services import captures, credentials, endings, feed, idempotency, privacy, proof
 from invoice.services.accounts import Accounts
+from invoice.services.audit import Audit
 from invoice.services.batches import Batches
 from invoice.services.cancels import Cancels
 from invoice.services.captures import Captures
@@ -32,6 +33,7 @@ from invoice.services.inbox import Inbox
 from invoice.services.limits import SharedRates
 from invoice.services.operations import Operations
 from invoice.services.plans import Plans
+from invoice.services.reconcile import Reconcile
 from invoice.services.refunds import Refunds
 from invoice.services.subscriptions import Subscriptions
 from invoice.services.sweep import Sweep
@@ -85,6 +87,8 @@ class Services:
     deliveries: Deliveries
     endpoints: Endpoints
     direct: Direct
+    audit: Audit
+    reconcile: Reconcile
 
 
 class Jobs:
@@ -109,9 +113,12 @@ class Jobs:
             Job("roll", services.sweep.call_the_roll, every=timedelta(hours=1)),
             # Vipps deletes a registration that has been dead for two weeks; a lost one is noticed within the day.
             Job("webhooks", services.webhooks.ensure, every=timedelta(days=1)),
+            Job("proof", proof.check, every=timedelta(minutes=15)),
+            Job("audit", services.audit.compare, every=timedelta(days=1)),
             Job("nonces", credentials.forget_nonces, every=timedelta(hours=1)),
             Job("rates", services.rates.forget_old, every=timedelta(days=1)),
             Job("idempotency", idempotency.forget_old, every=timedelta(hours=1)),
+            Job("retention", lambda: privacy.forget_old(services.accounts.own), every=timedelta(days=1)),
         )
 
     def run_pending(self) -> int:

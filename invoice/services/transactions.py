@@ -8,6 +8,7 @@ from datetime import date, datetime
 
 from invoice.errors import Invalid, NotFound
 from invoice.lifecycle import ChargeStatus
+from invoice.phone import shown
 from invoice.store import queries
 from invoice.store.db import reading
 from invoice.store.models import Charge, Subscription
@@ -110,7 +111,7 @@ def _view(charge: Charge, subscription: Subscription) -> Transaction:
         partner_id=subscription.partner_id,
         order_number=subscription.order_number,
         member_id=subscription.member_id,
-        msisdn=subscription.msisdn,
+        msisdn=shown(subscription.msisdn),
         description=charge.description or subscription.description,
         status_callback_url=subscription.status_callback_url,
     )

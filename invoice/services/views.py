@@ -15,6 +15,7 @@ from invoice.lifecycle import (
     Interval,
     SubscriptionStatus,
 )
+from invoice.phone import shown
 from invoice.schedule import due_date
 from invoice.services.consents import closed_because, is_fresh
 from invoice.store import queries
@@ -265,7 +266,7 @@ def _listed(subscription: Subscription, next_charge_on: date | None) -> ListedSu
     return ListedSubscription(
         id=subscription.id,
         member_id=subscription.member_id,
-        msisdn=subscription.msisdn,
+        msisdn=shown(subscription.msisdn),
         order_number=subscription.order_number,
         name=subscription.name,
         description=subscription.description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from sqlalchemy import Connection, DateTime, Dialect, Engine, LargeBinary, MetaD
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
+
+from invoice.phone import PSEUDONYM
 
 # Named constraints can be recognised when they are violated, and changed by a migration.
 NAMING = {
@@ -123,18 +126,30 @@ class EncryptedBytes(TypeDecorator[bytes]):
 
 
 _keys: list[Fernet] = []
+_pseudonym_keys: list[bytes] = []
 _decoy: list[bytes] = []
 
 
 def set_encryption_keys(secret: str) -> None:
-    """Take the keys for `Encrypted` columns: secrets separated by commas, the newest first."""
-    _keys[:] = [Fernet(urlsafe_b64encode(sha256(b"columns:" + s.strip().encode()).digest())) for s in secret.split(",")]
+    """Take the keys for `Encrypted` columns and pseudonyms: secrets separated by commas, the newest first."""
+    secrets = [each.strip().encode() for each in secret.split(",")]
+    _keys[:] = [Fernet(urlsafe_b64encode(sha256(b"columns:" + each).digest())) for each in secrets]
+    _pseudonym_keys[:] = [sha256(b"pseudonyms:" + each).digest() for each in secrets]
     _decoy[:] = [_fernet().encrypt(b64encode(token_bytes(32)))]
 
 
 def decoy() -> str:
     """Decrypt a random secret that belongs to nobody: an absent one must cost what a present one does."""
     return _fernet().decrypt(_decoy[0]).decode()
+
+
+def pseudonyms(number: str) -> list[str]:
+    """Return what stands for a phone number (E.164) once it is forgotten: a keyed hash, by the newest key first.
+
+    90 bits of it, so that it fits where the number stood: of all numbers there are, no two will share one.
+    """
+    hashes = [hmac.digest(key, number.encode(), "sha256") for key in _pseudonym_keys]
+    return [PSEUDONYM + urlsafe_b64encode(each).decode()[:15] for each in hashes]
 
 
 def _fernet() -> MultiFernet:

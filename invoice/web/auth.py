@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from invoice.services.partners import PartnerView
 from invoice.signatures import Sent
 from invoice.web.services import public_hosts
 
+logger = logging.getLogger(__name__)
 View = TypeVar("View", bound=Callable[..., Any])
 MARK = "authentication"
 
@@ -112,6 +114,7 @@ def must_be(partner_id: int) -> PartnerView:
     """Return the asking partner. Raises Forbidden when the request speaks of another, whether it exists or not."""
     partner = current_partner()
     if partner.id != partner_id:
+        logger.warning("Refused: partner %s speaks of partner %s.", partner.id, partner_id)
         raise Forbidden("partnerId does not belong to these credentials.")
     return partner
 

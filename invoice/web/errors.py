@@ -29,6 +29,7 @@ from invoice.errors import (
     ProviderRefused,
     Unauthenticated,
 )
+from invoice.services.health import STORE_FAILURES
 from invoice.web import module_format
 from invoice.web.auth import CHALLENGES
 
@@ -72,6 +73,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(SecurityError, _tell_stranger)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_nothing)
+    for failure in STORE_FAILURES:
+        app.register_error_handler(failure, _tell_store_failure)
 
 
 def page(kind: str, status: int, *, merchant: str | None = None) -> ResponseReturnValue:
@@ -159,6 +162,17 @@ def _tell_nothing(error: Exception) -> ResponseReturnValue:
     if _is_for_people():
         return page("error", 500)
     return jsonify({"message": "Something went wrong here. It has been noted."}), 500
+
+
+def _tell_store_failure(error: Exception) -> ResponseReturnValue:
+    """Have them ask again: nothing is known here, not even whether a commit that was begun has come to its end."""
+    logger.error("A request to %s could not use the database.", request.endpoint, exc_info=error)
+    if _is_for_people():
+        reply = make_response(page("unavailable", 503))
+    else:
+        reply = make_response({"message": "This is out of order for a moment. Send the same request again."}, 503)
+    reply.headers["Retry-After"] = "5"
+    return reply
 
 
 def _is_for_people() -> bool:

@@ -1,4 +1,7 @@
-"""What every answer carries: a request id, and headers that keep browsers from doing anything we did not ask for."""
+"""What every answer carries: a request id, and headers that keep browsers from doing anything we did not ask for.
+
+And what no browser may ask for at all: that something be done by the page of another site.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wsgi import ClosingIterator
 
 from invoice import request_ids
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+_ASKING = ("GET", "HEAD", "OPTIONS")
+_OUR_OWN = ("same-origin", "none", None)  # None: of no browser, or of an old one
 
 
 class RequestIds:
@@ -41,8 +48,8 @@ class RequestIds:
 def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
     """form_targets: sources, as in a Content-Security-Policy, that our forms may lead to."""
     policy = (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        f"base-uri 'none'; frame-ancestors 'none'; form-action 'self' {form_targets}"
+        "default-src 'none'; object-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        f"img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' {form_targets}"
     )
     always = {
         "Content-Security-Policy": policy,
@@ -61,6 +68,13 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
             _ = request.args
         except UnicodeDecodeError as error:
             raise BadRequest("The query must be UTF-8.") from error
+
+    @app.before_request
+    def refuse_other_sites() -> None:
+        # A partner's credentials may be kept by a browser, too. Origin does not tell: `no-referrer` makes it "null" for
+        # our own forms as well.
+        if request.method not in _ASKING and request.headers.get("Sec-Fetch-Site") not in _OUR_OWN:
+            raise Forbidden("This request comes from another site.")
 
     @app.after_request
     def add_headers(response: Response) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from requests.structures import CaseInsensitiveDict
@@ -10,6 +12,7 @@ from invoice.errors import Forbidden, NotFound, Unauthenticated
 from invoice.web.auth import public, target
 from invoice.web.services import payments, public_url, services, sms
 
+logger = logging.getLogger(__name__)
 blueprint = Blueprint("hooks", __name__, url_prefix="/hooks")
 
 
@@ -22,6 +25,9 @@ def vipps(registration: str) -> ResponseReturnValue:
         raise NotFound("There is no such registration.")
     body = request.get_data(cache=False)
     if not payments().is_genuine(found.url, found.secret, CaseInsensitiveDict(request.headers), body):
+        logger.warning(
+            "Refused: a webhook of account %s from %s that is not genuine.", found.account, request.remote_addr
+        )
         raise Unauthenticated("The signature in the Authorization header does not fit.")
     services().inbox.take_webhook(body, found.account)
     return {}
@@ -33,6 +39,7 @@ def twilio(message_id: int) -> ResponseReturnValue:
     """Take a delivery receipt that is signed for this very address."""
     form = request.form.to_dict()
     if not sms().is_genuine(public_url() + target(), CaseInsensitiveDict(request.headers), form):
+        logger.warning("Refused: a receipt of message %s from %s that is not genuine.", message_id, request.remote_addr)
         raise Forbidden("The signature in the X-Twilio-Signature header does not fit.")
     if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form):
         raise NotFound("There is no such message.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from flask import Flask, Response, g, request
 
 from invoice.errors import Invalid
 from invoice.services import idempotency
+from invoice.services.health import STORE_FAILURES
 from invoice.services.idempotency import Answer, Attempt
 from invoice.web.auth import current_partner
 
@@ -54,11 +56,13 @@ def register(app: Flask) -> None:
         held: Attempt | None = g.pop("attempt", None)
         if held is None:
             return response
-        if response.status_code >= 500 or "Retry-After" in response.headers:
-            idempotency.give_back(held)
-        else:
-            answer = Answer(response.status_code, response.content_type or "", response.get_data())
-            idempotency.complete(held, answer)
+        # Without a database nothing is kept: the key goes to whoever comes again when its lease has run out.
+        with suppress(*STORE_FAILURES):
+            if response.status_code >= 500 or "Retry-After" in response.headers:
+                idempotency.give_back(held)
+            else:
+                answer = Answer(response.status_code, response.content_type or "", response.get_data())
+                idempotency.complete(held, answer)
         return response
 
 

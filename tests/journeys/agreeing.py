@@ -32,18 +32,25 @@ def assert_books_agree(stand: Stand, *, strangers: Iterable[str] = ()) -> None:
 
     strangers: names of charges at Vipps that somebody else made there.
     """
-    ledger, books = stand.ledger(), _books(set(strangers))
+    wrong = disagreements(stand.ledger(), sent=stand.wire.sent, strangers=strangers)
+    assert wrong == [], "\n".join(wrong)
+
+
+def disagreements(
+    ledger: dict[str, list[dict[str, Any]]], *, sent: list[Sent] | None = None, strangers: Iterable[str] = ()
+) -> list[str]:
+    """Return what is wrong between Vipps' ledger and our tables, a sentence for each."""
+    books = _books(set(strangers))
     charges = [c for c in ledger["charges"] if c["id"] not in set(strangers)]
-    wrong = [
+    return [
         *_differences(charges, books),
         *_doubles(charges, books),
         *_after_the_cancel(charges, books),
         *_orphans(ledger["agreements"], books),
         *_refund_differences(ledger["refunds"], charges, books),
-        *_keys_with_two_bodies(stand.wire.sent),
+        *_keys_with_two_bodies(sent or []),
         *_gaps_in_events(books),
     ]
-    assert wrong == [], "\n".join(wrong)
 
 
 @dataclass(frozen=True)

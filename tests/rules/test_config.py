@@ -57,7 +57,7 @@ def test_what_is_not_set_has_its_default() -> None:
 
 @pytest.mark.parametrize(
     ("database", "engine"),
-    [("sqlite:///x.sqlite3", "inline"), ("postgresql+psycopg://u:p@h/d", "distributed")],
+    [("sqlite:///x.sqlite3", "inline"), ("postgresql+psycopg://u:p@h/d?sslmode=verify-full", "distributed")],
 )
 def test_the_engine_follows_the_database(database: str, engine: str) -> None:
     assert settings_with(INVOICE_DATABASE_URL=database).invoice_engine == engine
@@ -142,6 +142,27 @@ def test_each_wrong_setting_is_told_alone(name: str) -> None:
     assert [line.split(":")[0].strip() for line in lines] == [name]
 
 
+@pytest.mark.parametrize("there", ["u:p@db.example.com/x", "u:p@10.0.0.7:5432/x", "/x?host=db", "u@[2001:db8::1]/x"])
+def test_a_database_on_another_machine_says_how_it_is_reached(there: str) -> None:
+    address = f"postgresql+psycopg://{there}"
+    assert "sslmode=verify-full" in complaint_about(INVOICE_DATABASE_URL=address)
+
+    for mode in ("verify-full", "disable"):
+        said = f"{address}{'&' if '?' in address else '?'}sslmode={mode}"
+        assert settings_with(INVOICE_DATABASE_URL=said).invoice_database_url == said
+
+
+@pytest.mark.parametrize("here", ["/x", "u:p@localhost/x", "u:p@127.0.0.1:5432/x", "u@/x?host=/tmp/pg", "u@[::1]/x"])
+def test_a_database_on_this_machine_needs_no_tls(here: str) -> None:
+    address = f"postgresql+psycopg://{here}"
+
+    assert settings_with(INVOICE_DATABASE_URL=address).invoice_database_url == address
+
+
+def test_a_database_address_that_nobody_can_read_is_wrong() -> None:
+    assert "INVOICE_DATABASE_URL" in complaint_about(INVOICE_DATABASE_URL="postgresql+psycopg://u@[there/x")
+
+
 @pytest.mark.parametrize("name", ["INVOICE_PUBLIC_URL", "VIPPS_BASE_URL", "TWILIO_BASE_URL"])
 @pytest.mark.parametrize(
     "address",
@@ -211,7 +232,7 @@ def test_settings_show_no_secret_when_they_are_printed() -> None:
     secrets = {name: f"canary-{name.lower()}-that-is-long-enough" for name in SECRETS}
     settings = settings_with(
         **secrets,
-        INVOICE_DATABASE_URL="postgresql+psycopg://me:canary@there/x",
+        INVOICE_DATABASE_URL="postgresql+psycopg://me:canary@there/x?sslmode=verify-full",
         TWILIO_ACCOUNT_SID="AC" + "canary00" * 4,
     )
 

@@ -7,9 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoice.errors import Invalid
-from invoice.phone import is_doubtful, is_originator, normalise, printable, segments, to_gsm, to_msisdn
+from invoice.phone import is_doubtful, is_originator, normalise, printable, segments, shown, to_gsm, to_msisdn
 
 # Numbers
+
+
+@pytest.mark.parametrize(("kept", "told"), [("+4791234567", "+4791234567"), ("#Zm9yZ290dGVuIDp", ""), ("", "")])
+def test_a_number_that_is_forgotten_is_not_shown(kept: str, told: str):
+    assert shown(kept) == told
 
 
 @pytest.mark.parametrize(

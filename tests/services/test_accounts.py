@@ -23,6 +23,7 @@ from invoice.services.accounts import AccountKeys, Accounts
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading, set_encryption_keys, transaction
 from invoice.store.models import Agreement, Charge, InboundEvent, Partner, ProviderAccount, WebhookRegistration
+from tests.bending import bending
 from tests.conftest import StandingClock, environ_for
 from tests.factories import a_partner, a_wish, agreements, charges, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
@@ -587,7 +588,7 @@ def lose(*numbers: int) -> None:
     """Make the answers of the newest drafts of these subscriptions ones that never came."""
     for number in numbers:
         agreement_id = newest_agreement(number).id
-        with transaction():
+        with bending():
             agreement = db.session.get_one(Agreement, agreement_id)
             agreement.status, agreement.provider_agreement_id = AgreementStatus.LOST, None
 

@@ -23,6 +23,7 @@ from invoice.services.jobs import Jobs, Services
 from invoice.store import queries
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge
+from tests.bending import bending
 from tests.conftest import StandingClock
 from tests.factories import a_partner, an_active_subscription, charges, event_types, settle, subscription
 from tests.fakes import FakePayments
@@ -224,7 +225,7 @@ def test_a_charge_that_has_come_to_its_end_cannot_be_cancelled(
 ):
     number = a_submitted_charge(services, payments, jobs, time)
     charge_id = renewal(number).id
-    with transaction():
+    with bending():
         db.session.get_one(Charge, charge_id).status = ChargeStatus(status)
 
     with pytest.raises(Conflict, match=status):
@@ -386,7 +387,7 @@ def test_a_cancel_that_read_the_row_before_its_batch_took_it_does_not_write_over
     begun = threading.Event()
 
     def take_it_away() -> None:
-        with transaction():
+        with bending():
             queries.lock_subscription(number)
             begun.set()
             waiting = db.select(db.text("count(*)")).select_from(db.text("pg_locks WHERE NOT granted"))

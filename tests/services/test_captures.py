@@ -23,6 +23,7 @@ from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge, Subscription
+from tests.bending import bending
 from tests.conftest import StandingClock
 from tests.factories import (
     a_partner,
@@ -361,7 +362,7 @@ def test_what_is_not_set_aside_cannot_be_captured(
 ):
     number = a_reservation(services, payments, time)
     charge_id = reserved(number).id
-    with transaction():
+    with bending():
         db.session.get_one(Charge, charge_id).status = status
 
     with pytest.raises(Conflict):

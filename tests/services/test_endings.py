@@ -22,6 +22,7 @@ from invoice.services.changes import NewTerms
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge, Partner
+from tests.bending import bending
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, event_types, settle, subscription
 from tests.fakes import FakePayments
@@ -507,7 +508,7 @@ def test_what_was_taken_all_the_same_does_not_keep_it_from_being_taken_back(
     number = ended(services, payments, jobs, time, after=27)
     charge_id = charges(number)[-1].id
     settle(jobs)
-    with transaction():
+    with bending():
         db.session.get_one(Charge, charge_id).status = ChargeStatus.FAILED
 
     endings.keep(number)

@@ -12,8 +12,8 @@ from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading
 from invoice.store.models import Message
 from tests.conftest import StandingClock
-from tests.factories import a_partner, a_wish, event_types, settle
-from tests.fakes import FakeSms
+from tests.factories import a_partner, a_wish, accept, event_types, settle, subscription
+from tests.fakes import FakePayments, FakeSms
 
 LINK = "https://pay.example.com/s/abcdefghijklmnopqrstuv"
 
@@ -163,4 +163,21 @@ def test_nothing_is_sent_for_a_subscription_that_was_cancelled_first(services: S
 
     settle(jobs)
 
+    assert sms.sent == []
+
+
+def test_nobody_waits_for_a_text_whose_person_accepted_before_its_draft_was_given_up(
+    services: Services, payments: FakePayments, sms: FakeSms, jobs: Jobs, time: StandingClock
+):
+    payments.faults.after("draft", SystemExit())  # the process dies before it hears the answer
+    with pytest.raises(SystemExit):
+        invited(services)
+    time.move(minutes=1)
+    services.consents.open(subscription(1).link_token)
+    accept(services, payments, 1)
+
+    time.move(minutes=5)
+    settle(jobs)
+
+    assert the_message().status == MessageStatus.VOID
     assert sms.sent == []

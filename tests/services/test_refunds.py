@@ -25,6 +25,7 @@ from invoice.services.jobs import Jobs, Services
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Charge, Refund
+from tests.bending import bending
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, event_types, settle
 from tests.fakes import FakePayments
@@ -267,7 +268,7 @@ def test_what_was_not_taken_cannot_go_back(
     services: Services, payments: FakePayments, time: StandingClock, status: str
 ):
     _, charge_id = a_paid_charge(services, payments)
-    with transaction():
+    with bending():
         db.session.get_one(Charge, charge_id).status = ChargeStatus(status)
 
     with pytest.raises(Conflict, match=status):

@@ -7,14 +7,13 @@ somebody else go on, stall for minutes, or die. A process that dies loses its me
 from __future__ import annotations
 
 import random
-import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,33 +29,23 @@ from invoice.cli.simulator import simulator_environ
 from invoice.config import Settings
 from invoice.engine.inline import Engine
 from invoice.services.jobs import Jobs
+from invoice.services.journal import Journal
 from invoice.simulator.app import create_simulator
 from invoice.simulator.engine import next_due
 from invoice.store.db import db
 from invoice.web import services as reach
 from tests import factories
 from tests.simulation.chance import Time
+from tests.simulation.databases import Database, SQLite
 from tests.simulation.network import FAULTS, Reply, Weather, carry, wired
 
 SERVICE, VIPPS = "http://127.0.0.1:8000", "http://127.0.0.1:9000"
 PARTNER = 10295
 START = datetime(2030, 1, 15, 11, tzinfo=UTC)
 _LONGEST_STEP = timedelta(hours=12)
-_SELDOM = timedelta(days=1)
+# What the judge does itself, at the end and from the outside.
+_JUDGED = frozenset({"proof", "audit"})
 _MOST_STEPS = 400_000
-# What is due next in our tables. A worker asks more; this only tells when to wake it.
-_DUE = """
-SELECT min(at) FROM (
-  SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
-  UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
-  UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL
-  UNION ALL SELECT min(check_at) FROM agreements
-  UNION ALL SELECT min(check_at) FROM charges
-  UNION ALL SELECT min(next_at) FROM job_runs WHERE finished_at IS NOT NULL AND name <> 'engine'
-)
-"""
-
-
 # How Vipps behaves where nobody knows how it does: the product must be right whichever way it is.
 _OPEN_QUESTIONS: dict[str, list[Any]] = {
     "draft_ignores_keys": [True, True, False],
@@ -117,20 +106,24 @@ class Task:
     inside: list[tuple[Process, int]] = field(default_factory=list)  # processes that it acts in
 
 
+@cache
 def _apps(settings: Settings) -> dict[str, Flask]:
     """Return our processes' applications; making one takes longer than a simulated week."""
-    if not _made:
-        _made.update({name: create_app(settings) for name in ("web", "worker one", "worker two")})
-    return _made
-
-
-_made: dict[str, Flask] = {}
+    return {name: create_app(settings) for name in ("web", "worker one", "worker two")}
 
 
 class House:
     """The whole world of one seed."""
 
-    def __init__(self, folder: Path, empty: Path, dice: random.Random, time: Time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        dice: random.Random,
+        time: Time,
+        seldom: timedelta,
+        lost: timedelta | None,
+    ) -> None:
         self.dice, self.time, self.weather = dice, time, Weather(dice)
         self.stories: list[str] = []
         self.passed: Counter[str] = Counter()
@@ -144,11 +137,11 @@ class House:
         self.crash_chance = dice.choice([0.0, 0.001, 0.004, 0.004, 0.02])
         self.switch_chance = dice.choice([0.1, 0.3, 0.6])
         self.stall_chance = dice.choice([0.0, 0.002, 0.01])
-        self.database = folder / "invoice.sqlite3"
-        shutil.copy(empty, self.database)
+        self.seldom, self.lost, self._folder = seldom, lost, folder
+        self.database = database
         self.settings = Settings.from_environ(
             {
-                "INVOICE_DATABASE_URL": f"sqlite:///{self.database}",
+                "INVOICE_DATABASE_URL": database.url,
                 "INVOICE_PUBLIC_URL": SERVICE,
                 "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
                 **simulator_environ(VIPPS),
@@ -161,8 +154,7 @@ class House:
         self.simulator._world.switchboard.change(switches)
         self._stack.callback(self.simulator.stop)
         self._stack.enter_context(wired(self._send))
-        self._look = sqlite3.connect(self.database)
-        self._stack.callback(self._look.close)
+        self._stack.enter_context(database.opened())
         self.processes = {name: Process(name, app) for name, app in _apps(self.settings).items()}
         for process in self.processes.values():
             self._stack.callback(_forget, process.app)
@@ -206,6 +198,15 @@ class House:
         process.back_at = self.time.at + timedelta(seconds=down)
         process.life += 1
 
+    def set_back(self) -> None:
+        """Have the database forget: everybody of ours dies, and comes back to what was kept."""
+        assert isinstance(self.database, SQLite)
+        for process in self.processes.values():
+            _forget(process.app)
+            process.back_at, process.life = self.time.at, process.life + 1
+        self.database.go_back()
+        self._is_news = True
+
     def _bring_back(self) -> None:
         for process in self.processes.values():
             if process.back_at is not None and process.back_at <= self.time.at:
@@ -220,8 +221,9 @@ class House:
         assert process is not None
         jobs = Jobs(process.app.extensions[reach.SERVICES])
         # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
-        jobs.table = tuple(replace(job, every=job.every and max(job.every, _SELDOM)) for job in jobs.table)
-        engine = Engine(process.app, jobs)
+        table = [job for job in jobs.table if job.name not in _JUDGED]
+        jobs.table = tuple(replace(job, every=job.every and max(job.every, self.seldom)) for job in table)
+        engine = Engine(process.app, jobs, Journal(str(self._folder / f"{process.name}.json")) if self.lost else None)
         while True:
             if not engine.run_once():
                 self.rest(None)
@@ -288,9 +290,9 @@ class House:
         times = [t.wake_at for t in self.tasks if t.wake_at is not None]
         times += [p.back_at for p in self.processes.values() if p.back_at is not None]
         theirs = next_due(self.simulator._world)
-        (ours,) = self._look.execute(_DUE).fetchone()
+        ours = self.database.next_due()
         if ours is not None and any(p.back_at is None for n, p in self.processes.items() if n != "web"):
-            times.append(datetime.fromisoformat(ours).replace(tzinfo=UTC))
+            times.append(ours)
         times += [theirs] if theirs is not None else []
         # What is overdue is being kept from happening; time goes on all the same.
         soon = self.time.at + timedelta(seconds=1)
@@ -440,9 +442,15 @@ def _is_ours(session: Session) -> bool:
 
 
 @contextmanager
-def house(folder: Path, empty: Path, dice: random.Random, time: Time) -> Iterator[House]:
-    """Build a world, and take it down."""
-    made = House(folder, empty, dice, time)
+def house(
+    folder: Path, database: Database, dice: random.Random, time: Time, seldom: timedelta, lost: timedelta | None = None
+) -> Iterator[House]:
+    """Build a world, and take it down.
+
+    seldom: how long apart at least is what is done in case something was missed.
+    lost: how much the database forgets when it is set back, once; None: it never is.
+    """
+    made = House(folder, database, dice, time, seldom, lost)
     try:
         yield made
     finally:

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from invoice.services import proof
 from tests.simulation.house import House
 from tests.simulation.people import Life, People
 
@@ -30,7 +31,7 @@ class Judge:
 
     def __init__(self, house: House, people: People) -> None:
         self._house, self._people = house, people
-        self._look = house._look
+        self._look = house.database
 
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = json.loads(self._house.vipps("GET", "/sim/ledger").body)
@@ -53,6 +54,8 @@ class Judge:
         problems += self._agree(ledger)
         problems += self._one_agreement(ledger)
         problems += self._both_know(ledger)
+        with self._house.app.app_context():
+            problems += [f"{finding.number}: {finding.subject}" for finding in proof.examine()]
         for life in self._people.lives:
             problems += self._as_the_model_says(life, ledger)
             problems += self._directly(life, ledger)

@@ -27,6 +27,8 @@ from invoice.store.models import Operation
 
 MUTANTS: dict[str, Callable[[], list[_patch[Any]]]] = {}
 Patches = list[Any]
+# What shows only after months: simulated days.
+LONG = {"months_are_thirty_days": 70, "each_month_is_counted_from_the_one_before": 120}
 
 
 def _mutant(build: Callable[[], Patches]) -> Callable[[], Patches]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import random
 import shutil
 import tempfile
 import traceback
@@ -21,10 +22,13 @@ from invoice.cli.simulator import simulator_environ
 from invoice.config import Settings
 from invoice.store.db import db
 from tests.simulation.chance import Time, governed
+from tests.simulation.databases import PostgreSQL, SQLite
 from tests.simulation.house import SERVICE, START, VIPPS, house
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.people import People
 
+# What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
+_SELDOM, _LONG = timedelta(days=1), 60
 _CALM = timedelta(days=20)  # after the last trouble everything that is owed is done within this
 
 
@@ -37,6 +41,7 @@ class Outcome:
     story: list[str]
     deaths: int
     boundaries: int
+    state: dict[str, list[str]]
 
 
 @cache
@@ -79,26 +84,38 @@ def silent() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def simulate(seed: int, *, days: int = 60, subscriptions: int = 4) -> Outcome:
-    """Live through a seed and judge it."""
+def simulate(
+    seed: int, *, days: int = 60, subscriptions: int = 4, postgres: str = "", lost: timedelta | None = None
+) -> Outcome:
+    """Live through a seed and judge it.
+
+    postgres: the address of a database to live it in; it is not judged then.
+    lost: how much the database forgets when it is set back, once, somewhere in the first half.
+    """
     empty = _empty()
-    time = Time(START)
+    # From January to March: ends of months of all lengths, and a change of the clocks.
+    start = START + timedelta(days=random.Random(f"start {seed}").randrange(75))
+    time = Time(start)
     folder = _folder()
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     violation = None
-    with silent(), governed(seed, time) as dice, house(folder, empty, dice, time) as world:
+    database = PostgreSQL(postgres) if postgres else SQLite(folder, empty)
+    seldom = _SELDOM if days <= _LONG else 7 * _SELDOM
+    with silent(), governed(seed, time) as dice, house(folder, database, dice, time, seldom, lost) as world:
         people = People(world, days=days, subscriptions=subscriptions)
         judge = Judge(world, people)
-        world.checks.append(judge.always)
+        if not postgres:
+            world.checks.append(judge.always)
         try:
-            world.run(START + timedelta(days=days))
+            world.run(start + timedelta(days=days))
             world.weather.clear_up()
             world.crash_chance = world.stall_chance = 0.0
-            world.run(START + timedelta(days=days) + _CALM)
-            judge.finally_()
+            world.run(start + timedelta(days=days) + _CALM)
+            if not postgres:
+                judge.finally_()
         except Violation as error:
             violation = str(error)
         except Exception:  # noqa: BLE001 - what nobody foresaw is a finding, too
             violation = traceback.format_exc()
-        return Outcome(seed, violation, world.stories, world.deaths, sum(world.passed.values()))
+        return Outcome(seed, violation, world.stories, world.deaths, sum(world.passed.values()), database.state())

@@ -17,6 +17,7 @@ from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge
 from invoice.web.transactions import STATUSES
+from tests.bending import bending
 from tests.conftest import StandingClock
 from tests.factories import (
     a_partner,
@@ -194,7 +195,7 @@ def test_a_status_is_told_in_the_originals_words(
 ):
     a_partner()
     charge = paid(services, payments)
-    with transaction():
+    with bending():
         db.session.get_one(Charge, charge.id).status = status
 
     found = get(client, f"/10295/{charge.guid}").json
@@ -206,7 +207,7 @@ def test_a_status_is_told_in_the_originals_words(
 def test_why_a_payment_failed_is_told(client: FlaskClient, services: Services, payments: FakePayments):
     a_partner()
     charge = paid(services, payments)
-    with transaction():
+    with bending():
         row = db.session.get_one(Charge, charge.id)
         row.status, row.failure_reason = ChargeStatus.FAILED, "insufficient_funds"
 

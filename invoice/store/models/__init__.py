@@ -5,6 +5,7 @@ against its enum.
 """
 
 from invoice.store.models.charges import Charge, Refund
+from invoice.store.models.control import EVERYONE, Brake, Break, PartnerDay
 from invoice.store.models.deliveries import CallbackLogin, Delivery, EventEndpoint, Lane
 from invoice.store.models.idempotency import IdempotencyKey
 from invoice.store.models.inbox import InboundEvent, WebhookRegistration
@@ -14,7 +15,10 @@ from invoice.store.models.subscriptions import Agreement, Change, Event, Subscri
 from invoice.store.models.work import JobRun, Operation, RateLimit
 
 __all__ = [
+    "EVERYONE",
     "Agreement",
+    "Brake",
+    "Break",
     "CallbackLogin",
     "Change",
     "Charge",
@@ -28,6 +32,7 @@ __all__ = [
     "Message",
     "Operation",
     "Partner",
+    "PartnerDay",
     "PartnerSecret",
     "ProviderAccount",
     "RateLimit",

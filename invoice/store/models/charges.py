@@ -60,6 +60,7 @@ class Charge(Base):
     status: Mapped[ChargeStatus] = mapped_column(status_of(ChargeStatus))
     is_reserved: Mapped[bool] = mapped_column(default=False)  # the money is only set aside, until it is captured
     sends: Mapped[int] = mapped_column(default=0)  # in how many batches it left the house
+    sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the newest of them was formed
     # Made at a partner's word and not by the calendar: never a period's payment.
     is_extra: Mapped[bool] = mapped_column(default=False)
     description: Mapped[str | None] = mapped_column(String(100))  # what the person reads; None: the subscription's name
@@ -89,6 +90,7 @@ class Refund(Base):
             sqlite_where=text("status = 'REQUESTED'"),
             postgresql_where=text("status = 'REQUESTED'"),
         ),
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Enum
+from sqlalchemy import Enum, Index, TextClause
 
 
 def status_of(enum: type[StrEnum]) -> Enum:
@@ -22,3 +22,11 @@ def status_of(enum: type[StrEnum]) -> Enum:
 def sql_list(values: frozenset[StrEnum]) -> str:
     """Return statuses as the inside of an SQL `IN (...)`, in a fixed order."""
     return ", ".join(f"'{value}'" for value in sorted(values))
+
+
+def index_where(name: str, column: str, holds: TextClause) -> Index:
+    """Return an index of the rows that still hold something: it stays as small as what is not forgotten yet.
+
+    A query uses it when it has the very words of `holds` in it.
+    """
+    return Index(name, column, sqlite_where=holds, postgresql_where=holds)

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import Channel, DeliveryStatus
 from invoice.store.db import Base, Encrypted, UTCDateTime
-from invoice.store.models.columns import status_of
+from invoice.store.models.columns import index_where, status_of
 
 _IS_HEAD = text("status IN ('READY', 'INFLIGHT')")
 _IS_BEHIND = text("status = 'WAITING'")
+HOLDS_ADDRESS = text("url IS NOT NULL")  # not forgotten yet
 
 
 class EventEndpoint(Base):
@@ -79,6 +80,7 @@ class Delivery(Base):
             postgresql_where=_IS_BEHIND,
         ),
         Index("ix_deliveries_due", "lane_id", "status", "next_at", "id"),
+        index_where("ix_deliveries_address", "settled_at", HOLDS_ADDRESS),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

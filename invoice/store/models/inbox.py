@@ -21,6 +21,7 @@ class InboundEvent(Base):
             sqlite_where=text("read_at IS NULL"),
             postgresql_where=text("read_at IS NULL"),
         ),
+        Index("ix_inbound_events_received_at", "received_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import MessageStatus
 from invoice.store.db import Base, UTCDateTime
-from invoice.store.models.columns import status_of
+from invoice.store.models.columns import index_where, status_of
+
+HOLDS_TEXT = text("body <> ''")  # not forgotten yet
 
 
 class Message(Base):
@@ -20,12 +22,14 @@ class Message(Base):
     __table_args__ = (
         Index("ix_messages_recipient", "recipient", "created_at"),
         Index("ix_messages_partner", "partner_id", "created_at"),
+        index_where("ix_messages_text", "created_at", HOLDS_TEXT),
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"), index=True)
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"))
-    recipient: Mapped[str] = mapped_column(String(16))  # E.164
+    recipient: Mapped[str] = mapped_column(String(16))  # E.164; a pseudonym once it is forgotten
     originator: Mapped[str] = mapped_column(String(15))
     body: Mapped[str] = mapped_column(Text)
     segments: Mapped[int]

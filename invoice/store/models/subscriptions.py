@@ -10,7 +10,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import AgreementStatus, ChangeStatus, Interval, SubscriptionStatus
 from invoice.store.db import Base, UTCDateTime
-from invoice.store.models.columns import status_of
+from invoice.store.models.columns import index_where, status_of
+
+# What is not forgotten yet (docs/privacy.md). A token has 22 characters, a GUID 36; what replaces them has fewer.
+HOLDS_PERSON = text(
+    "(substr(msisdn, 1, 1) = '+' OR member_id IS NOT NULL OR status_callback_url IS NOT NULL"
+    " OR confirm_callback_url IS NOT NULL OR sms_callback_url IS NOT NULL)"
+)
+HOLDS_LINK = text("length(link_token) = 22")
+HOLDS_MANAGE_LINK = text("length(manage_token) = 22")
+HOLDS_RETURN_LINK = text("length(return_id) = 36")
 
 
 class Subscription(Base):
@@ -32,6 +41,11 @@ class Subscription(Base):
         Index("ix_subscriptions_to_plan", "status", "next_plan_on"),
         Index("ix_subscriptions_to_expire", "status", "link_expires_at"),
         Index("ix_subscriptions_to_end", "status", "stop_on"),
+        Index("ix_subscriptions_msisdn", "msisdn"),
+        Index("ix_subscriptions_ended_at", "ended_at"),
+        index_where("ix_subscriptions_person", "ended_at", HOLDS_PERSON),
+        index_where("ix_subscriptions_link", "link_expires_at", HOLDS_LINK),
+        index_where("ix_subscriptions_manage_link", "ended_at", HOLDS_MANAGE_LINK),
         {"sqlite_autoincrement": True},
     )
 
@@ -41,7 +55,7 @@ class Subscription(Base):
     order_number: Mapped[str | None] = mapped_column(String(50))
     request_digest: Mapped[bytes] = mapped_column(LargeBinary(32))  # tells a repeat from another request
 
-    msisdn: Mapped[str] = mapped_column(String(16))  # E.164
+    msisdn: Mapped[str] = mapped_column(String(16))  # E.164; a pseudonym once it is forgotten; empty: never known
     name: Mapped[str] = mapped_column(String(200))
     description: Mapped[str] = mapped_column(String(2000))
     currency: Mapped[str] = mapped_column(String(3))
@@ -87,6 +101,7 @@ class Agreement(Base):
             postgresql_where=text("is_adopted"),
         ),
         Index("ix_agreements_check_at", "check_at"),
+        index_where("ix_agreements_return_link", "created_at", HOLDS_RETURN_LINK),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -119,6 +134,7 @@ class Change(Base):
             sqlite_where=text("status = 'REQUESTED'"),
             postgresql_where=text("status = 'REQUESTED'"),
         ),
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import OperationStatus
 from invoice.store.db import Base, UTCDateTime
-from invoice.store.models.columns import status_of
+from invoice.store.models.columns import index_where, status_of
+
+# The kinds whose requests hold a phone number, not forgotten yet.
+HOLDS_REQUEST = text("kind IN ('DRAFT', 'SEND') AND request <> ''")
 
 
 class Operation(Base):
@@ -20,6 +23,7 @@ class Operation(Base):
         Index("ix_operations_due", "status", "next_at"),
         Index("ix_operations_lease", "status", "lease_until"),
         Index("ix_operations_subject", "kind", "subject_id"),
+        index_where("ix_operations_request", "created_at", HOLDS_REQUEST),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

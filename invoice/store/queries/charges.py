@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from invoice.lifecycle import CHARGE_OPEN, ChargeStatus, SubscriptionStatus
 from invoice.store.db import db
 from invoice.store.models import Agreement, Charge, Partner, Subscription
-from invoice.store.queries.due import is_to_submit
+from invoice.store.queries.due import is_braked, is_to_submit
 
 
 def lock_charges_to_submit(
@@ -43,6 +43,7 @@ def lock_charges_to_submit(
             Subscription.status == SubscriptionStatus.ACTIVE,
             Partner.market == market,
             Partner.suspended_at.is_(None),
+            ~is_braked(Partner.id),
             ~must_wait,
         )
         .order_by(Charge.submit_on, Charge.id)
@@ -179,7 +180,7 @@ def void_planned_charges(subscription_id: int) -> None:
 
 
 def chargeable_members(operation_id: int) -> int:
-    """How many members of a batch still belong to an active subscription and wait for its outcome."""
+    """How many members of a batch wait for its outcome, belong to an active subscription, and may be charged now."""
     return db.session.scalars(
         select(func.count())
         .select_from(Charge)
@@ -189,6 +190,7 @@ def chargeable_members(operation_id: int) -> int:
             Subscription.status == SubscriptionStatus.ACTIVE,
             Charge.status == ChargeStatus.SUBMITTING,
             Charge.cancel_requested_at.is_(None),
+            ~is_braked(Subscription.partner_id),
         )
     ).one()
 

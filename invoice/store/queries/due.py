@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from sqlalchemy import BindParameter, ColumnElement, Date, and_, bindparam, case, exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from invoice.lifecycle import ChargeStatus, DeliveryStatus, OperationStatus, SubscriptionStatus
 from invoice.schedule import LANE_PATIENCE
 from invoice.store.db import UTCDateTime, db
 from invoice.store.models import (
+    EVERYONE,
     Agreement,
+    Brake,
     Charge,
     Delivery,
     Event,
@@ -32,7 +35,17 @@ def operation_is_due(now: Instant) -> ColumnElement[bool]:
     status = OperationStatus
     due = and_(Operation.status.in_([status.READY, status.UNKNOWN]), Operation.next_at <= now)
     left = and_(Operation.status == status.INFLIGHT, Operation.lease_until <= now)
-    return or_(due, left)
+    return and_(or_(due, left), ~is_frozen())
+
+
+def is_frozen() -> ColumnElement[bool]:
+    """The books may be behind what has happened: nothing may leave."""
+    return exists().where(Brake.partner_id == EVERYONE, Brake.is_frozen, Brake.released_at.is_(None))
+
+
+def is_braked(partner_id: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """A partner's brake is pulled, or everyone's."""
+    return exists().where(Brake.partner_id.in_([EVERYONE, partner_id]), Brake.released_at.is_(None))
 
 
 def is_unread(now: Instant) -> ColumnElement[bool]:

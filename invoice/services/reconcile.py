@@ -1,0 +1,196 @@
+"""After a restore: the books are brought up to what has really happened, by reading it back from the provider.
+
+Nothing leaves meanwhile. Every act that was open is doubted, every agreement and every charge of ours is looked up and
+entered where it is missing, a subscription whose very row is lost is made anew from its agreement, and no number
+that was given away is given out again. Running it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+from invoice.clock import business_date, utc_now
+from invoice.config import Settings
+from invoice.lifecycle import AgreementStatus, ChangeStatus, ChargeStatus, SubscriptionStatus
+from invoice.names import is_ours, parse_charge_name
+from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
+from invoice.schedule import due_date, plan_date, submit_date
+from invoice.services import books, brakes, outbox, rebuild
+from invoice.services.accounts import Accounts
+from invoice.services.audit import Wait, active_at, patiently
+from invoice.services.consents import PLAN_AHEAD_DAYS, Consents
+from invoice.store import queries
+from invoice.store.db import db, transaction
+from invoice.store.models import EVERYONE, Agreement, Brake, Change, Charge, Subscription
+
+logger = logging.getLogger(__name__)
+
+_READING = "the books are being read back"
+RECONCILED = "the books were read back: look at `flask proof --vipps`, then `flask charges start`"
+_STATUSES = (AgreementStatus.ACTIVE, AgreementStatus.STOPPED, AgreementStatus.PENDING)
+_EXTRA = -1
+# Numbers may have been given away after the last note.
+_GAP = 1000
+
+
+@dataclass
+class Report:
+    """What was found. strangers: agreements at the provider that nobody here can say whose they are."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    strangers: list[str] = field(default_factory=list)
+
+
+class Reconcile:
+    """Reads back."""
+
+    def __init__(self, settings: Settings, accounts: Accounts, consents: Consents) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._consents = consents
+
+    def run(self, noted: queries.Marks | None, wait: Wait) -> Report:
+        """Bring the books up to the provider, all accounts; afterwards charging stays held until an operator starts it.
+
+        noted: how far the books had come, as far as anybody knows.
+        wait: how to let seconds pass, where the provider wants that.
+        Raises ProviderError when the provider cannot say for long: run it again.
+        """
+        report = Report()
+        with transaction():
+            brakes.pull(None, _READING, is_frozen=True)
+            marks = queries.marks()
+            last = noted or marks
+            queries.skip_numbers({name: number + _GAP for name, number in last.as_dict().items()})
+            report.counts["acts in doubt"] = queries.doubt_open_operations()
+        for payments in self._accounts.every():
+            for status in _STATUSES:
+                for view in active_at(payments, wait, status):
+                    self._take_up(payments, view, report, wait)
+        with transaction():
+            queries.begin_epoch(max(marks.epoch, last.epoch) + 1, utc_now())
+            brake = db.session.get_one(Brake, EVERYONE, with_for_update=True, populate_existing=True)
+            brake.is_frozen, brake.reason = False, RECONCILED
+        return report
+
+    def _take_up(self, payments: PaymentProvider, view: AgreementView, report: Report, wait: Wait) -> None:
+        report.counts["agreements"] += 1
+        agreement_id = self._enter(payments, view, report)
+        if agreement_id is None:
+            return
+        patiently(lambda: self._consents.refresh(agreement_id), wait)
+        charges = patiently(lambda: payments.list_charges(view.agreement_id), wait)
+        with transaction():
+            agreement = db.session.get_one(Agreement, agreement_id)
+            subscription = queries.lock_subscription(agreement.subscription_id)
+            for charge in charges:
+                self._take_up_charge(subscription, agreement, charge, report)
+            self._take_up_price(subscription, agreement, view, report)
+
+    def _enter(self, payments: PaymentProvider, view: AgreementView, report: Report) -> int | None:
+        """Return our row of an agreement, made anew where it is missing; None for one that is not ours."""
+        with transaction():
+            known = queries.agreement_by_provider_id(view.agreement_id)
+            if known is not None:
+                return known.id
+            if not view.external_id or not is_ours(view.external_id):
+                return None  # signed elsewhere: its partner brings it when it is used
+            is_lost = queries.subscription_by_ulid(view.external_id) is None
+            if is_lost and not rebuild.subscription_of(view, payments.account, self._settings):
+                report.strangers.append(view.agreement_id)
+                return None
+            report.counts["subscriptions made anew"] += is_lost
+        if not self._consents.find(view.external_id, view.agreement_id, payments.account):
+            report.strangers.append(view.agreement_id)
+            return None
+        report.counts["agreements entered"] += 1
+        with transaction():
+            found = queries.agreement_by_provider_id(view.agreement_id)
+            return None if found is None else found.id
+
+    def _take_up_charge(
+        self, subscription: Subscription, agreement: Agreement, view: ChargeView, report: Report
+    ) -> None:
+        charge = queries.charge_by_name(agreement.account, view.name)
+        if charge is None and subscription.is_scheduled:
+            enter = self._enter_initial if view.is_initial else self._enter_charge
+            charge = enter(subscription, agreement, view)
+            report.counts["charges entered"] += 1
+        if charge is not None:
+            charge.sends = max(charge.sends, 1)
+            books.adopt(subscription, charge, view)
+
+    def _enter_initial(self, subscription: Subscription, agreement: Agreement, view: ChargeView) -> Charge:
+        agreement.initial_name, agreement.initial_amount = view.name, view.amount
+        signed_on = subscription.anchor_on or business_date(queries.market_of(subscription.partner_id))
+        is_surplus = not agreement.is_adopted
+        return books.enter_initial(subscription, agreement, signed_on=signed_on, is_surplus=is_surplus)
+
+    def _enter_charge(self, subscription: Subscription, agreement: Agreement, view: ChargeView) -> Charge:
+        """Write down a charge that was made after the backup, in its period's place."""
+        name = parse_charge_name(view.name)
+        is_renewal = name is not None and name[0] == subscription.ulid and name[1] > 0 and agreement.is_adopted
+        _, period, attempt = name if name is not None and is_renewal else ("", _EXTRA, 0)
+        due_on = view.due_on or business_date(queries.market_of(subscription.partner_id))
+        if is_renewal:
+            queries.make_room(subscription.id, period)
+            self._plan_after(subscription, period)
+        charge = Charge(
+            subscription_id=subscription.id,
+            agreement_id=agreement.id,
+            account=agreement.account,
+            period=period,
+            attempt=attempt,
+            name=view.name,
+            amount=view.amount,
+            currency=view.currency,
+            due_on=due_on,
+            submit_on=submit_date(due_on, self._settings.invoice_lead_days),
+            retry_days=self._settings.invoice_retry_days,
+            status=ChargeStatus.SUBMITTED,
+            is_reserved=view.reserved_at is not None,
+            is_extra=not is_renewal,
+            is_surplus=False,
+            sends=1,
+            captured=0,
+            refunded=0,
+            created_at=utc_now(),
+        )
+        db.session.add(charge)
+        db.session.flush()
+        return charge
+
+    def _plan_after(self, subscription: Subscription, period: int) -> None:
+        """Go on planning after a period that has been charged."""
+        if subscription.next_period > period or subscription.anchor_on is None:
+            return
+        subscription.next_period = period + 1
+        if subscription.next_plan_on is not None:
+            next_on = due_date(subscription.anchor_on, subscription.interval, period + 1)
+            subscription.next_plan_on = plan_date(next_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
+
+    def _take_up_price(
+        self, subscription: Subscription, agreement: Agreement, view: AgreementView, report: Report
+    ) -> None:
+        """A price that the app shows and the books do not was changed after the backup: it counts from where it did."""
+        is_ours_to_charge = subscription.status == SubscriptionStatus.ACTIVE and subscription.is_scheduled
+        is_changed = view.amount is not None and view.amount != subscription.amount
+        if not (is_ours_to_charge and agreement.is_adopted and is_changed) or queries.open_change(subscription.id):
+            return
+        before, subscription.amount = subscription.amount, int(view.amount or 0)
+        queries.reprice_planned(subscription.id, subscription.amount)
+        from_period = queries.first_period_at(subscription.id, subscription.amount) or subscription.next_period
+        change = Change(
+            subscription_id=subscription.id,
+            amount=subscription.amount,
+            amount_before=before,
+            status=ChangeStatus.DONE,
+            from_period=from_period,
+            created_at=utc_now(),
+            settled_at=utc_now(),
+        )
+        db.session.add(change)
+        report.counts["prices taken over"] += 1
+        outbox.record(subscription, "subscription.changed", amount=subscription.amount, from_period=from_period)

@@ -1,0 +1,138 @@
+"""How far the books have come: what a worker notes outside of them, and what a restore must not give out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import func, select, text, update
+
+from invoice.lifecycle import ChargeStatus, OperationStatus
+from invoice.store.db import Base, db
+from invoice.store.models import (
+    Change,
+    Charge,
+    JobRun,
+    Message,
+    Operation,
+    Partner,
+    ProviderAccount,
+    Refund,
+    Subscription,
+)
+from invoice.store.queries.work import insert_ignoring
+
+# Numbers that stand in names, links and addresses outside the house.
+_NUMBERED: dict[str, type[Base]] = {
+    "subscriptions": Subscription,
+    "messages": Message,
+    "refunds": Refund,
+    "changes": Change,
+}
+_EPOCH = "epoch"
+_FIRST = text(
+    "INSERT INTO sqlite_sequence (name, seq) SELECT :name, 0"
+    " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
+)
+_TIMELINE = text("SELECT timeline_id FROM pg_control_checkpoint()")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How far the books are. epoch: how often they were read back.  timeline: PostgreSQL's, or 0."""
+
+    epoch: int
+    timeline: int
+    operations: int
+    subscriptions: int
+    messages: int
+    refunds: int
+    changes: int
+
+    def is_behind(self, noted: Marks) -> bool:
+        """Tell whether the books have gone back since `noted`: rows are gone, or a standby has taken over."""
+        if self.epoch != noted.epoch:
+            return self.epoch < noted.epoch
+        names = ("operations", *_NUMBERED)
+        return self.timeline != noted.timeline or any(getattr(self, n) < getattr(noted, n) for n in names)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the marks as they are noted."""
+        return asdict(self)
+
+
+def marks() -> Marks:
+    """Return how far the books are."""
+    highest = [func.coalesce(func.max(model.id), 0) for model in (Operation, *_NUMBERED.values())]  # type: ignore[attr-defined]
+    numbers = db.session.execute(select(*(select(number).scalar_subquery() for number in highest))).one()
+    epoch = db.session.scalar(select(JobRun.page).where(JobRun.name == _EPOCH)) or 0
+    is_sqlite = db.session.get_bind().dialect.name == "sqlite"
+    timeline = 0 if is_sqlite else int(db.session.execute(_TIMELINE).scalar_one())
+    return Marks(epoch, timeline, *map(int, numbers))
+
+
+def is_anybody_there() -> bool:
+    """Tell whether there is any partner: without one nothing can have been lost."""
+    return db.session.scalar(select(Partner.id).limit(1)) is not None
+
+
+def begin_epoch(epoch: int, now: object) -> None:
+    """Write down that the books were read back, so that older notes of other workers no longer count."""
+    insert_ignoring(JobRun, [{"name": _EPOCH, "next_at": now, "failures": 0, "page": epoch}])
+    db.session.execute(update(JobRun).where(JobRun.name == _EPOCH).values(page=epoch))
+
+
+def skip_numbers(until: Mapping[str, int]) -> None:
+    """Have new rows numbered above these: a number that was given away once stays with whom it was given to."""
+    is_sqlite = db.session.get_bind().dialect.name == "sqlite"
+    for table, number in until.items():
+        if table not in _NUMBERED:
+            continue
+        if is_sqlite:
+            there = {"name": table, "number": number}
+            db.session.execute(_FIRST, there)
+            db.session.execute(text("UPDATE sqlite_sequence SET seq = max(seq, :number) WHERE name = :name"), there)
+        else:
+            sequence = func.pg_get_serial_sequence(table, "id")
+            last = select(func.coalesce(func.max(_NUMBERED[table].id), 0)).scalar_subquery()  # type: ignore[attr-defined]
+            db.session.execute(select(func.setval(sequence, func.greatest(last, number, 1))))
+
+
+def doubt_open_operations() -> int:
+    """Take every act that is open for one that may have happened; return how many there are."""
+    open_ones = Operation.status.in_([OperationStatus.READY, OperationStatus.INFLIGHT])
+    sent_at = func.coalesce(Operation.first_sent_at, Operation.created_at)
+    in_doubt = {"status": OperationStatus.UNKNOWN, "first_sent_at": sent_at, "lease_until": None}
+    statement = update(Operation).where(open_ones).values(**in_doubt, fence=Operation.fence + 1)
+    return int(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def make_room(subscription_id: int, period: int) -> None:
+    """Take out of the books what was planned for a period and never sent: another charge has its place."""
+    unsent = (Charge.status == ChargeStatus.PLANNED, Charge.sends == 0)
+    mine = (Charge.subscription_id == subscription_id, Charge.period == period, *unsent)
+    db.session.execute(update(Charge).where(*mine).values(status=ChargeStatus.VOID, check_at=None))
+
+
+def first_period_at(subscription_id: int, amount: int) -> int | None:
+    """The first of a subscription's renewals over this amount, or None."""
+    mine = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.amount == amount)
+    return db.session.scalar(select(func.min(Charge.period)).where(*mine))
+
+
+def owner_of(account: str) -> int | None:
+    """The partner who brought an account, or None for the platform's own."""
+    return db.session.scalar(select(ProviderAccount.owner_id).where(ProviderAccount.account == account))
+
+
+def partners_managing_at(place: str) -> Sequence[int]:
+    """The partners whose subscriptions are managed at addresses that begin so."""
+    mine = Subscription.agreement_url.startswith(place, autoescape=True)
+    return db.session.scalars(
+        select(Subscription.partner_id).where(mine).distinct().order_by(Subscription.partner_id)
+    ).all()
+
+
+def partner_ids() -> Sequence[int]:
+    """All partners' numbers."""
+    return db.session.scalars(select(Partner.id).order_by(Partner.id)).all()

@@ -1,0 +1,33 @@
+"""Who judges the judge: planted bugs, each to be caught by some seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+
+from tests.proofs.figures import Figure
+from tests.simulation.mutants import LONG, MUTANTS, planted
+from tests.simulation.run import simulate
+
+_SEEDS = 1000
+
+
+def prove(size: float) -> Iterator[Figure]:
+    """Plant each bug, and live through seeds until it is caught, or a share of a thousand is over."""
+    began, seeds = time.monotonic(), max(1, round(_SEEDS * size))
+    with get_context("forkserver").Pool() as pool:
+        caught = dict(pool.imap_unordered(_hunt, [(name, seeds) for name in MUTANTS], chunksize=1))
+    escaped = sorted(name for name, seed in caught.items() if seed is None)
+    worst = max((seed for seed in caught.values() if seed is not None), default=0)
+    notes = f"each within {worst + 1} seeds of at most {seeds}"
+    notes += f"; escaped: {', '.join(escaped)}" if escaped else ""
+    seconds, count = time.monotonic() - began, len(MUTANTS)
+    yield Figure("planted bugs", "bugs caught", count, count - len(escaped), len(escaped), seconds, notes)
+
+
+def _hunt(chosen: tuple[str, int]) -> tuple[str, int | None]:
+    name, seeds = chosen
+    days = LONG.get(name, 25)
+    with planted(name):
+        return name, next((seed for seed in range(seeds) if simulate(seed, days=days).violation), None)

@@ -1,0 +1,63 @@
+"""A thin cut of the kills: every boundary of the code has its flow, and a sixth of them is died at on SQLite."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proofs import boundaries, kills
+from tests.proofs.boundaries import ROOT
+from tests.proofs.dying import DISK_FULL
+from tests.proofs.kill_flows import FLOWS, REACHED_BY, UNREACHED
+from tests.proofs.kill_load import outages, random_kills
+from tests.proofs.kill_postgres import a_postgres
+from tests.proofs.kill_world import prepared
+
+
+def test_every_boundary_of_the_code_has_a_flow_that_reaches_it():
+    assert set(REACHED_BY) & set(UNREACHED) == set()
+    assert set(boundaries.boundaries()) - set(REACHED_BY) - set(UNREACHED) == set()
+    assert (set(REACHED_BY) | set(UNREACHED)) - set(boundaries.boundaries()) == set()
+    assert set(REACHED_BY.values()) == set(FLOWS)
+
+
+def test_no_transaction_is_overlooked():
+    sources = [path.read_text() for path in (ROOT / "invoice" / "services").glob("*.py")]
+
+    assert len(boundaries.blocks()) == sum(source.count("with transaction()") for source in sources)
+    assert sum(source.count("transaction()") for source in sources) == len(boundaries.blocks())
+
+
+def test_what_asks_nobody_is_no_boundary():
+    verbs = {f"{port}.{name}" for port, names in boundaries.ports().items() for name in names}
+
+    assert verbs >= boundaries.ASK_NOBODY
+    assert verbs - boundaries.ASK_NOBODY == set(boundaries.verbs())
+
+
+@pytest.mark.journey
+def test_a_death_at_a_boundary_leaves_nothing_lost_and_nothing_twice():
+    # Each sixth boundary, before and after by turns.
+    chosen = [cell for number, cell in enumerate(kills.cells(moments=1)) if number % 24 in (0, 13)]
+
+    with kills.a_world("sqlite") as world:
+        assert kills.run(chosen, world) == {}
+
+
+@pytest.mark.journey
+def test_workers_that_are_killed_under_load_lose_nothing():
+    with kills.a_world("sqlite") as world:
+        assert random_kills(world, 5, seed=1) == []
+
+
+@pytest.mark.journey
+def test_a_database_that_is_killed_is_told_as_503_and_loses_nothing():
+    with kills.a_folder() as folder, a_postgres() as server, prepared(folder, server) as world:
+        assert outages(world, 1, seed=1, away=server.kill_all, back=server.start) == []
+
+
+@pytest.mark.journey
+def test_a_full_disk_is_told_as_503_and_loses_nothing():
+    with kills.a_folder() as folder:
+        full = folder / "full"
+        with prepared(folder, **{DISK_FULL: str(full)}) as world:
+            assert outages(world, 1, seed=1, away=full.touch, back=full.unlink) == []

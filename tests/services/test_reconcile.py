@@ -1,0 +1,204 @@
+"""The database goes back, and nobody is charged twice for it, charged after an end, or lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, insert, select
+
+from invoice.engine.inline import Engine
+from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
+from invoice.services import brakes, proof
+from invoice.services.changes import NewTerms
+from invoice.services.jobs import Jobs, Services
+from invoice.services.journal import WENT_BACK, Journal
+from invoice.store.db import Base, db, reading, transaction
+from tests.conftest import StandingClock
+from tests.factories import a_partner, an_active_subscription, charges, settle, subscription
+from tests.fakes import FakePayments
+from tests.services.test_charges import live
+
+Backup = dict[str, list[dict[str, Any]]]
+
+
+def backup() -> Backup:
+    with reading():
+        tables = Base.metadata.sorted_tables
+        return {t.name: [dict(row) for row in db.session.execute(select(t)).mappings()] for t in tables}
+
+
+def restore(rows: Backup) -> None:
+    """Put back all that was there, and nothing else."""
+    with transaction():
+        for table in reversed(Base.metadata.sorted_tables):
+            db.session.execute(delete(table))
+        for table in Base.metadata.sorted_tables:
+            if rows[table.name]:
+                db.session.execute(insert(table), rows[table.name])
+
+
+@pytest.fixture
+def engine(app: Flask, jobs: Jobs, tmp_path: Path) -> Engine:
+    return Engine(app, jobs, Journal(str(tmp_path / "journal.json")))
+
+
+def renewals(number: int) -> list[tuple[int, ChargeStatus]]:
+    return [(c.period, c.status) for c in charges(number) if c.period > 0]
+
+
+def run(engine: Engine) -> None:
+    while engine.run_once():
+        pass
+
+
+def read_back(services: Services) -> list[str]:
+    report = services.reconcile.run(None, lambda _: None)
+    brakes.start(None)
+    return report.strangers
+
+
+def assert_each_period_is_paid_once(payments: FakePayments) -> None:
+    periods = [name.rpartition("-a")[0] for name in payments.names()]
+    assert len(periods) == len(set(periods))
+    assert proof.examine() == []
+
+
+def test_a_database_that_went_back_sends_nothing_until_it_is_read_back(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, engine: Engine
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    run(engine)
+    rows = backup()
+    time.move(days=28)
+    run(engine)
+    made = payments.names()
+    assert renewals(number) == [(1, ChargeStatus.SUBMITTED)]
+
+    time.move(seconds=10)
+    restore(rows)
+    run(engine)
+    frozen = brakes.list_all()
+    time.move(days=1)
+    run(engine)
+    calls_while_frozen = payments.names()
+
+    assert [(b.reason, b.is_frozen) for b in frozen] == [(WENT_BACK, True)]
+    assert calls_while_frozen == made
+    assert read_back(services) == []
+    run(engine)
+    assert payments.names() == made
+    assert renewals(number) == [(1, ChargeStatus.SUBMITTED)]
+    assert_each_period_is_paid_once(payments)
+
+
+def test_months_that_are_lost_are_read_back_and_charging_goes_on_where_it_was(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    rows = backup()
+    live(jobs, payments, time, days=64, step=2)
+    services.changes.change(number, NewTerms(amount=10900))
+    settle(jobs)
+    live(jobs, payments, time, days=30, step=2)
+    paid = [(c.period, c.due_on, c.amount, c.captured) for c in charges(number) if c.captured]
+
+    restore(rows)
+    assert read_back(services) == []
+    settle(jobs)
+
+    assert [(c.period, c.due_on, c.amount, c.captured) for c in charges(number) if c.captured] == paid
+    assert [period for period, *_ in paid] == [0, 1, 2, 3]
+    assert subscription(number).amount == 10900
+    live(jobs, payments, time, days=31, step=2)
+    assert [c.period for c in charges(number) if c.captured] == [0, 1, 2, 3, 4]
+    assert_each_period_is_paid_once(payments)
+
+
+def test_a_subscription_whose_row_is_lost_is_made_anew_under_its_number(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    rows = backup()
+    number = an_active_subscription(services, payments, campaign_amount=1000)
+    live(jobs, payments, time, days=34, step=2)
+
+    restore(rows)
+    assert read_back(services) == []
+    settle(jobs)
+    later = services.subscriptions.request(*_another()).subscription_id
+
+    found = subscription(number)
+    assert (found.status, found.amount, found.partner_id) == (SubscriptionStatus.ACTIVE, 9900, 10295)
+    assert [(c.period, c.captured) for c in charges(number)] == [(0, 1000), (1, 9900)]
+    assert later > number + 999
+    live(jobs, payments, time, days=31, step=2)
+    assert [c.period for c in charges(number) if c.captured] == [0, 1, 2]
+    assert_each_period_is_paid_once(payments)
+
+
+def test_what_ended_after_the_backup_stays_ended(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    rows = backup()
+    services.subscriptions.cancel(number)
+    settle(jobs)
+
+    restore(rows)
+    read_back(services)
+    live(jobs, payments, time, days=40, step=2)
+
+    assert subscription(number).status == SubscriptionStatus.STOPPED
+    assert [name for name in payments.names() if "-p0000-" not in name] == []
+
+
+def test_reading_back_twice_changes_nothing(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    live(jobs, payments, time, days=34, step=2)
+    before = [(c.name, c.status, c.captured) for c in charges(number)]
+
+    read_back(services)
+    read_back(services)
+    settle(jobs)
+
+    assert [(c.name, c.status, c.captured) for c in charges(number)] == before
+    assert_each_period_is_paid_once(payments)
+
+
+def test_an_agreement_of_nobody_known_is_named(services: Services, payments: FakePayments, jobs: Jobs):
+    a_partner()
+    rows = backup()
+    an_active_subscription(services, payments)
+    restore(rows)
+    a_partner(10296)
+
+    strangers = read_back(services)
+
+    assert strangers == [payments.newest()]
+    assert payments.agreements[strangers[0]].view.status == AgreementStatus.ACTIVE
+
+
+def test_the_note_of_an_older_epoch_does_not_count(app: Flask, services: Services, tmp_path: Path):
+    a_partner()
+    other = Journal(str(tmp_path / "other.json"))
+    other.watch()
+
+    read_back(services)
+    other.watch()
+
+    assert brakes.list_all()[0].released_at is not None
+
+
+def _another() -> tuple[Any, Any]:
+    from tests.factories import a_wish, the_partner  # noqa: PLC0415
+
+    return the_partner(), a_wish()

@@ -1,0 +1,134 @@
+"""The database of a world: a file of SQLite that is copied, or a PostgreSQL that is emptied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, create_engine, text
+
+from invoice.store.db import Base
+
+# What is due next in our tables. A worker asks more; this only tells when to wake it.
+_DUE = """
+SELECT min(at) FROM (
+  SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
+  UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
+  UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL
+  UNION ALL SELECT min(check_at) FROM agreements
+  UNION ALL SELECT min(check_at) FROM charges
+  UNION ALL SELECT min(next_at) FROM job_runs WHERE finished_at IS NOT NULL AND name <> 'engine'
+) AS times
+"""
+# What both kinds must hold at the end of the same story. Row numbers are left out: PostgreSQL also counts what was
+# rolled back.
+_STATE = {
+    "subscriptions": "SELECT ulid, status, amount, next_period, anchor_on, event_count FROM subscriptions",
+    "agreements": "SELECT initial_name, account, status, is_adopted, provider_agreement_id FROM agreements",
+    "charges": "SELECT name, status, amount, captured, refunded, due_on, period, sends FROM charges",
+    "refunds": "SELECT c.name, r.amount, r.status FROM refunds r JOIN charges c ON c.id = r.charge_id",
+    "events": "SELECT s.ulid, e.seq, e.type FROM events e JOIN subscriptions s ON s.id = e.subscription_id",
+    "messages": "SELECT s.ulid, m.status, m.sends FROM messages m JOIN subscriptions s ON s.id = m.subscription_id",
+}
+
+
+class Database(Protocol):
+    """What a world keeps its tables in."""
+
+    url: str
+
+    def opened(self) -> Any:
+        """Have it empty, and a way to look into it from outside."""
+
+    def execute(self, query: str, values: tuple[Any, ...] = ()) -> Any:
+        """Look, as the judge does."""
+
+    def next_due(self) -> datetime | None:
+        """Return when something in the tables is due."""
+
+    def state(self) -> dict[str, list[str]]:
+        """Return what it holds, in an order of its own."""
+
+
+class SQLite:
+    """A copy of a migrated file."""
+
+    def __init__(self, folder: Path, empty: Path) -> None:
+        self._path, self._empty = folder / "invoice.sqlite3", empty
+        self.url = f"sqlite:///{self._path}"
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        shutil.copy(self._empty, self._path)
+        self._look = sqlite3.connect(self._path)
+        try:
+            yield
+        finally:
+            self._look.close()
+
+    def back_up(self) -> None:
+        """Keep what it holds now."""
+        self._look.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._kept = self._look.serialize()
+
+    def go_back(self) -> None:
+        """Hold what was kept. Nobody else may have it open."""
+        self._look.close()
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            path.unlink()
+        self._path.write_bytes(self._kept)
+        self._look = sqlite3.connect(self._path)
+
+    def execute(self, query: str, values: tuple[Any, ...] = ()) -> Any:
+        return self._look.execute(query, values)
+
+    def next_due(self) -> datetime | None:
+        (found,) = self.execute(_DUE).fetchone()
+        return None if found is None else datetime.fromisoformat(found).replace(tzinfo=UTC)
+
+    def state(self) -> dict[str, list[str]]:
+        return {name: sorted(map(_line, self.execute(query))) for name, query in _STATE.items()}
+
+
+class PostgreSQL:
+    """A migrated database, emptied. The judge, whose questions are SQLite's, does not look into it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine: Engine = create_engine(url, isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with self._engine.connect() as self._look:
+            for table in reversed(Base.metadata.sorted_tables):
+                self._look.execute(table.delete())
+            self._look.execute(text("SELECT setval(c.oid, 1, false) FROM pg_class c WHERE relkind = 'S'"))
+            yield
+
+    _look: Connection
+
+    def execute(self, query: str, values: tuple[Any, ...] = ()) -> Any:
+        raise NotImplementedError(f"{query} {values}")
+
+    def next_due(self) -> datetime | None:
+        found: datetime | None = self._look.execute(text(_DUE)).scalar_one()
+        return None if found is None else found.astimezone(UTC)
+
+    def state(self) -> dict[str, list[str]]:
+        return {name: sorted(map(_line, self._look.execute(text(query)))) for name, query in _STATE.items()}
+
+
+def _line(row: Any) -> str:
+    return json.dumps([int(value) if isinstance(value, bool) else value for value in row], default=str)
+
+
+def digest(state: dict[str, list[str]]) -> str:
+    """Return a state in few letters."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
