@@ -114,7 +114,7 @@ def equip(
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
             reach.PUBLIC_HOSTS: settings.public_hosts,
-            ENGINE: Engine(app, Jobs(services), Journal(settings.invoice_journal)),
+            ENGINE: Engine(app, Jobs(services), Journal(settings.invoice_journal, settings.invoice_database_url)),
             SETTINGS: settings,
         }
     )

@@ -90,7 +90,7 @@ class FakePayments(_Port):
         self.hidden: set[str] = set()  # charges that exist and do not show yet
         self.shows_start = True
         self.spoils_batches: set[str] = set()  # names that have a whole batch turned down
-        self.during_look: Callable[[], None] | None = None  # what happens between a look's answer and our commit
+        self.during_look: Callable[[], None] | None = None  # what happens between an answer and our commit
 
     # What people and time do
 
@@ -332,6 +332,7 @@ class FakePayments(_Port):
         self.batches.append((key, request))
         refused = {}
         items = json.loads(request)
+        self._meanwhile()
         if any(item["name"] in self.spoils_batches for item in items):
             raise ProviderRefused("the list is wrong", status=400)
         for item in items:

@@ -58,9 +58,10 @@ def reconcile(info: ScriptInfo) -> None:
     Charging stays held afterwards: look at what is printed and at `flask proof --vipps`, then `flask charges start`.
     """
     app = load(info)
-    path = app.extensions[SETTINGS].invoice_journal
+    settings = app.extensions[SETTINGS]
+    noted = journal.read(Path(settings.invoice_journal), settings.invoice_database_url)
     with app.app_context(), in_words():
-        report = app.extensions[SERVICES].reconcile.run(journal.read(Path(path)) if path else None, _wait)
+        report = app.extensions[SERVICES].reconcile.run(noted, _wait)
     for what, count in sorted(report.counts.items()):
         click.echo(f"{count} {what}")
     for stranger in report.strangers:

@@ -140,9 +140,11 @@ class Batches:
             charge.failure_reason, charge.check_at = refusal.message[:200], utc_now()
             return
         logger.error("A batch of %s charges was refused: %s", len(members), refusal.message)
-        members = [member for member in members if _is_in_time(*member)]
-        for charge, _, _ in members:
+        for charge, _, subscription in members:
             charge.sends -= 1  # for another's fault: that says nothing of this one
+            if not charges.is_wanted(subscription, charge):
+                charges.send_again(subscription, charge)
+        members = [m for m in members if m[0].status == ChargeStatus.SUBMITTING and _is_in_time(*m)]
         middle = len(members) // 2
         for half in (members[:middle], members[middle:]):
             if half:

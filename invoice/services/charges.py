@@ -86,7 +86,7 @@ def _last_looks(subscription: Subscription, charge: Charge) -> datetime | None:
 def _turned_down(subscription: Subscription, charge: Charge) -> None:
     """Vipps gave a reason: a date that has come too near is moved; anything else is for an operator."""
     is_passing = _is_too_near(subscription, charge) or charge.failure_reason == books.NOT_CREATED
-    if is_passing or not _is_wanted(subscription, charge):
+    if is_passing or not is_wanted(subscription, charge):
         send_again(subscription, charge)
     else:
         _set_aside(subscription, charge)
@@ -95,7 +95,7 @@ def _turned_down(subscription: Subscription, charge: Charge) -> None:
 def send_again(subscription: Subscription, charge: Charge) -> None:
     """Put it back under the same name, so that it can exist only once; or take it out when nobody is to pay."""
     charge.operation_id = charge.check_at = None
-    if not _is_wanted(subscription, charge):
+    if not is_wanted(subscription, charge):
         charge.status, charge.failure_reason = ChargeStatus.VOID, None
         charge.check_at = _last_looks(subscription, charge)
     elif charge.sends >= _MAX_SENDS:
@@ -110,7 +110,8 @@ def _is_too_near(subscription: Subscription, charge: Charge) -> bool:
     return charge.due_on < today + timedelta(days=MINIMUM_LEAD_DAYS)
 
 
-def _is_wanted(subscription: Subscription, charge: Charge) -> bool:
+def is_wanted(subscription: Subscription, charge: Charge) -> bool:
+    """Tell whether a charge is still to be made."""
     return subscription.status == SubscriptionStatus.ACTIVE and charge.cancel_requested_at is None
 
 

@@ -10,7 +10,9 @@ import json
 import logging
 import os
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from invoice.clock import utc_now
 from invoice.services import brakes
@@ -24,10 +26,14 @@ WENT_BACK = "the books have gone back: run `flask reconcile`"
 
 
 class Journal:
-    """Notes how far the books are, in a file of this machine. path: empty for none."""
+    """Notes how far the books are, in a file of this machine.
 
-    def __init__(self, path: str) -> None:
+    path: empty for none.  address: the database's; each has a note of its own in the file.
+    """
+
+    def __init__(self, path: str, address: str) -> None:
         self._path = Path(path) if path else None
+        self._address = address
         self._noted: queries.Marks | None = None
         self._noted_at: datetime | None = None
 
@@ -36,7 +42,7 @@ class Journal:
         if self._path is None:
             return
         if self._noted is None:
-            self._noted = read(self._path)
+            self._noted = read(self._path, self._address)
         with reading():
             now, is_used = queries.marks(), queries.is_anybody_there()
         if self._noted is not None and is_used and now.is_behind(self._noted):
@@ -46,7 +52,7 @@ class Journal:
             return
         is_old = self._noted_at is None or utc_now() - self._noted_at >= _EVERY
         if is_old and now != self._noted:
-            note(self._path, now)
+            note(self._path, self._address, now)
         if is_old:
             self._noted_at = utc_now()
         # What was seen counts from the moment that it was seen, on the disk or not.
@@ -57,19 +63,19 @@ class Journal:
             return brakes.is_frozen()
 
 
-def read(path: Path) -> queries.Marks | None:
-    """Return what was noted last, or None when nothing was."""
-    if not path.exists():
-        return None
-    return queries.Marks(**json.loads(path.read_text()))
+def read(path: Path, address: str) -> queries.Marks | None:
+    """Return what was noted last of the database at an address, or None when nothing was."""
+    found = _all(path).get(_name(address))
+    return None if found is None else queries.Marks(**found)
 
 
-def note(path: Path, marks: queries.Marks) -> None:
+def note(path: Path, address: str, marks: queries.Marks) -> None:
     """Write marks down so that they outlive a power cut: whole or not at all."""
+    noted = _all(path) | {_name(address): marks.as_dict()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
+    new = path.with_name(f"{path.name}.{os.getpid()}")  # others may be writing theirs
     with new.open("w") as file:
-        json.dump(marks.as_dict(), file)
+        json.dump(noted, file)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
@@ -78,3 +84,15 @@ def note(path: Path, marks: queries.Marks) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _all(path: Path) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _name(address: str) -> str:
+    """Return an address without what is secret in it."""
+    parts = urlsplit(address)
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return sha256(place.encode()).hexdigest()[:16]

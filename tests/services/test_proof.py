@@ -306,3 +306,20 @@ def test_job_proof_and_job_audit_run_with_the_others(jobs: Jobs, services: Servi
     settle(jobs)
 
     assert [row[0] for row in proof.open_breaks()] == ["S11"]
+
+
+def test_a_cancel_while_a_batch_is_refused_is_no_break(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    first, second = (an_active_subscription(services, payments) for _ in range(2))
+    time.move(days=26)
+    settle(jobs)
+    time.move(days=1)
+
+    payments.spoils_batches.add(charges(first)[-1].name)
+    payments.during_look = lambda: services.subscriptions.cancel(second)
+    services.batches.submit()
+
+    assert [c.status for c in charges(second)][-1] == ChargeStatus.VOID
+    assert "S3" not in {finding.number for finding in proof.examine()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.services import brakes, proof
 from invoice.services.changes import NewTerms
 from invoice.services.jobs import Jobs, Services
-from invoice.services.journal import WENT_BACK, Journal
+from invoice.services.journal import WENT_BACK, Journal, note, read
 from invoice.store.db import Base, db, reading, transaction
 from tests.conftest import StandingClock
 from tests.factories import a_partner, an_active_subscription, charges, settle, subscription
@@ -42,7 +43,7 @@ def restore(rows: Backup) -> None:
 
 @pytest.fixture
 def engine(app: Flask, jobs: Jobs, tmp_path: Path) -> Engine:
-    return Engine(app, jobs, Journal(str(tmp_path / "journal.json")))
+    return Engine(app, jobs, Journal(str(tmp_path / "journal.json"), "sqlite:///here"))
 
 
 def renewals(number: int) -> list[tuple[int, ChargeStatus]]:
@@ -187,9 +188,46 @@ def test_an_agreement_of_nobody_known_is_named(services: Services, payments: Fak
     assert payments.agreements[strangers[0]].view.status == AgreementStatus.ACTIVE
 
 
+def test_another_database_has_a_note_of_its_own(app: Flask, services: Services, tmp_path: Path):
+    a_partner()
+    path = tmp_path / "journal.json"
+    Journal(str(path), "postgresql+psycopg://a:secret@host/one").watch()
+    far = replace(read(path, "postgresql+psycopg://host/one"), operations=999)
+    note(path, "postgresql+psycopg://a:secret@host/one", far)
+
+    Journal(str(path), "postgresql+psycopg://a:secret@host/two").watch()
+    assert brakes.list_all() == []
+
+    Journal(str(path), "postgresql+psycopg://b:other@host/one").watch()
+    assert [brake.reason for brake in brakes.list_all()] == [WENT_BACK]
+    assert "secret" not in path.read_text()
+
+
+def test_a_refund_that_was_sent_after_the_backup_goes_out_once(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments, campaign_amount=1000)
+    settle(jobs)
+    charge = charges(number)[0]
+    services.refunds.refund(charge.id, 400, "half")
+    rows = backup()
+    settle(jobs)
+    assert payments.charge(charge.name).refunded == 400
+    time.move(days=2)
+    payments.refunds.clear()  # Vipps has forgotten the key by now
+
+    restore(rows)
+    read_back(services)
+    settle(jobs)
+
+    assert payments.charge(charge.name).refunded == 400
+    assert charges(number)[0].refunded == 400
+
+
 def test_the_note_of_an_older_epoch_does_not_count(app: Flask, services: Services, tmp_path: Path):
     a_partner()
-    other = Journal(str(tmp_path / "other.json"))
+    other = Journal(str(tmp_path / "other.json"), "sqlite:///here")
     other.watch()
 
     read_back(services)

@@ -223,7 +223,11 @@ class House:
         # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
         table = [job for job in jobs.table if job.name not in _JUDGED]
         jobs.table = tuple(replace(job, every=job.every and max(job.every, self.seldom)) for job in table)
-        engine = Engine(process.app, jobs, Journal(str(self._folder / f"{process.name}.json")) if self.lost else None)
+        engine = Engine(
+            process.app,
+            jobs,
+            Journal(str(self._folder / f"{process.name}.json"), self.database.url) if self.lost else None,
+        )
         while True:
             if not engine.run_once():
                 self.rest(None)

@@ -266,7 +266,7 @@ class People:
 
     def _read_back(self) -> None:
         paths = self._house._folder.glob("worker*.json")
-        noted = [marks for path in sorted(paths) if (marks := journal.read(path))]
+        noted = [marks for path in sorted(paths) if (marks := journal.read(path, self._house.database.url))]
         services = self._house.app.extensions[reach.SERVICES]
         report = services.reconcile.run(max(noted, key=lambda marks: marks.operations, default=None), self._wait_s)
         self._house.tell(f"read back: {dict(report.counts)}, {report.strangers}")

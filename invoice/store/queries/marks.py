@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import func, select, text, update
 
-from invoice.lifecycle import ChargeStatus, OperationStatus
+from invoice.lifecycle import ChargeStatus, OperationStatus, RefundStatus
 from invoice.store.db import Base, db
 from invoice.store.models import (
     Change,
@@ -99,7 +99,13 @@ def skip_numbers(until: Mapping[str, int]) -> None:
 
 
 def doubt_open_operations() -> int:
-    """Take every act that is open for one that may have happened; return how many there are."""
+    """Take every act that is open for one that may have happened; return how many there are.
+
+    A refund that was not sent when the books were kept is held against the sum of that time.
+    """
+    kept = select(Charge.refunded).where(Charge.id == Refund.charge_id).scalar_subquery()
+    unsent = (Refund.status == RefundStatus.REQUESTED, Refund.refunded_before < 0)
+    db.session.execute(update(Refund).where(*unsent).values(refunded_before=kept))
     open_ones = Operation.status.in_([OperationStatus.READY, OperationStatus.INFLIGHT])
     sent_at = func.coalesce(Operation.first_sent_at, Operation.created_at)
     in_doubt = {"status": OperationStatus.UNKNOWN, "first_sent_at": sent_at, "lease_until": None}

@@ -60,8 +60,8 @@ def paid_twice(_: datetime) -> Found:
     return of_subscription(Subscription.id.in_(several))
 
 
-def at_odds(_: datetime) -> Found:
-    """S2: a status that says something else than the money."""
+def at_odds(now: datetime) -> Found:
+    """S2: a status that says something else than the money, with no look due that would settle it."""
     nothing, all_back = Charge.captured == 0, Charge.refunded == Charge.captured
     is_true: dict[ChargeStatus, ColumnElement[bool]] = {
         _C.CHARGED: and_(~nothing, Charge.refunded == 0),
@@ -71,7 +71,9 @@ def at_odds(_: datetime) -> Found:
         _C.VOID: nothing,
         _C.REFUSED: nothing,
     }
-    return of_charge(or_(*(and_(Charge.status == status, ~held) for status, held in is_true.items())))
+    is_settled = or_(Charge.check_at.is_(None), Charge.check_at > now)
+    wrong = or_(*(and_(Charge.status == status, ~held) for status, held in is_true.items()))
+    return of_charge(is_settled, wrong)
 
 
 def created_after_a_cancel(_: datetime) -> Found:
