@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 
+import click
+
 from tests.proofs.figures import Figure
 from tests.simulation.mutants import LONG, MUTANTS, planted
 from tests.simulation.run import simulate
@@ -17,7 +19,10 @@ def prove(size: float) -> Iterator[Figure]:
     """Plant each bug, and live through seeds until it is caught, or a share of a thousand is over."""
     began, seeds = time.monotonic(), max(1, round(_SEEDS * size))
     with get_context("forkserver").Pool() as pool:
-        caught = dict(pool.imap_unordered(_hunt, [(name, seeds) for name in MUTANTS], chunksize=1))
+        caught = {}
+        for name, seed in pool.imap_unordered(_hunt, [(name, seeds) for name in MUTANTS], chunksize=1):
+            caught[name] = seed
+            click.echo(f"{name}: {'escaped' if seed is None else f'caught by seed {seed}'}", err=True)
     escaped = sorted(name for name, seed in caught.items() if seed is None)
     worst = max((seed for seed in caught.values() if seed is not None), default=0)
     notes = f"each within {worst + 1} seeds of at most {seeds}"
