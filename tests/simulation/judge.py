@@ -55,12 +55,20 @@ class Judge:
         problems += self._one_agreement(ledger)
         problems += self._both_know(ledger)
         with self._house.app.app_context():
-            problems += [f"{finding.number}: {finding.subject}" for finding in proof.examine()]
+            found = [finding for finding in proof.examine() if finding.subject not in self._left_to_a_person()]
+            problems += [f"{finding.number}: {finding.subject}" for finding in found]
         for life in self._people.lives:
             problems += self._as_the_model_says(life, ledger)
             problems += self._directly(life, ledger)
         if problems:
             raise Violation("; ".join(problems))
+
+    def _left_to_a_person(self) -> set[str]:
+        """Name the refunds in part that were in doubt for so long that Vipps may have forgotten their key."""
+        return {
+            row[0]
+            for row in self._look.execute("SELECT name FROM operations WHERE last_error LIKE '%is not sent again'")
+        }
 
     def _agree(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         """S2: every charge at Vipps stands in our books as it is there, and the reverse."""
@@ -197,7 +205,8 @@ _ALWAYS = {
 }
 _QUIET = {
     "L3 nothing is in flight": """
-        SELECT kind, name, status, last_error FROM operations WHERE status IN ('READY', 'INFLIGHT', 'UNKNOWN')""",
+        SELECT kind, name, status, last_error FROM operations
+        WHERE status IN ('READY', 'INFLIGHT', 'UNKNOWN') AND coalesce(last_error, '') NOT LIKE '%is not sent again'""",
     "E1 each payment is told once": """
         SELECT c.name, count(e.id) FROM charges c LEFT JOIN events e ON e.subscription_id = c.subscription_id
           AND e.type = 'charge.charged' AND json_extract(e.data, '$.charge') = c.name

@@ -12,6 +12,7 @@ from invoice.store.db import Base, db
 from invoice.store.models import (
     Change,
     Charge,
+    Event,
     JobRun,
     Message,
     Operation,
@@ -44,6 +45,7 @@ class Marks:
     epoch: int
     timeline: int
     operations: int
+    events: int
     subscriptions: int
     messages: int
     refunds: int
@@ -53,7 +55,7 @@ class Marks:
         """Tell whether the books have gone back since `noted`: rows are gone, or a standby has taken over."""
         if self.epoch != noted.epoch:
             return self.epoch < noted.epoch
-        names = ("operations", *_NUMBERED)
+        names = ("operations", "events", *_NUMBERED)
         return self.timeline != noted.timeline or any(getattr(self, n) < getattr(noted, n) for n in names)
 
     def as_dict(self) -> dict[str, int]:
@@ -63,7 +65,7 @@ class Marks:
 
 def marks() -> Marks:
     """Return how far the books are."""
-    highest = [func.coalesce(func.max(model.id), 0) for model in (Operation, *_NUMBERED.values())]  # type: ignore[attr-defined]
+    highest = [func.coalesce(func.max(model.id), 0) for model in (Operation, Event, *_NUMBERED.values())]  # type: ignore[attr-defined]
     numbers = db.session.execute(select(*(select(number).scalar_subquery() for number in highest))).one()
     epoch = db.session.scalar(select(JobRun.page).where(JobRun.name == _EPOCH)) or 0
     is_sqlite = db.session.get_bind().dialect.name == "sqlite"
