@@ -9,7 +9,7 @@ from tests.proofs.days import date_of, day_number, dues, market_day, switches
 
 
 def test_every_period_falls_due_on_its_day_and_every_night_has_its_date():
-    figures = list(prove(0.005))
+    figures = list(prove(0.002))
 
     assert [figure for figure in figures if not figure.is_clean] == []
     assert figures[0].reached > 230_000

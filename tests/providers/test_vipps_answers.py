@@ -111,6 +111,7 @@ def test_an_agreement_is_read(vipps: VippsClient, fake_vipps: FakeVipps) -> None
         description="Avisen hver dag",
         currency="NOK",
         interval=Interval.MONTH,
+        manage_url="https://pay.example.com/manage/1",
     )
 
 
