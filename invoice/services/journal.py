@@ -34,29 +34,29 @@ class Journal:
     def __init__(self, path: str, address: str) -> None:
         self._path = Path(path) if path else None
         self._address = address
-        self._noted: queries.Marks | None = None
+        self._seen: queries.Marks | None = None
+        self._noted: queries.Marks | None = None  # what stands in the file
         self._noted_at: datetime | None = None
 
     def watch(self) -> None:
         """Hold everything when the books have gone back since the last note, and note how far they are now."""
         if self._path is None:
             return
-        if self._noted is None:
-            self._noted = read(self._path, self._address)
+        if self._seen is None:
+            self._seen = self._noted = read(self._path, self._address)
         with reading():
             now, is_used = queries.marks(), queries.is_anybody_there()
-        if self._noted is not None and is_used and now.is_behind(self._noted):
+        if self._seen is not None and is_used and now.is_behind(self._seen):
             if not self._is_held():
                 with transaction():
                     brakes.pull(None, WENT_BACK, is_frozen=True)
             return
+        # What was seen counts from the moment that it was seen, on the disk or not.
+        self._seen = now
         is_old = self._noted_at is None or utc_now() - self._noted_at >= _EVERY
         if is_old and now != self._noted:
             note(self._path, self._address, now)
-        if is_old:
-            self._noted_at = utc_now()
-        # What was seen counts from the moment that it was seen, on the disk or not.
-        self._noted = now
+            self._noted, self._noted_at = now, utc_now()
 
     def _is_held(self) -> bool:
         with reading():

@@ -96,6 +96,25 @@ def test_a_database_that_went_back_sends_nothing_until_it_is_read_back(
     assert_each_period_is_paid_once(payments)
 
 
+def test_a_worker_that_is_started_after_the_restore_notices_by_the_note(
+    services: Services, payments: FakePayments, app: Flask, jobs: Jobs, time: StandingClock, tmp_path: Path
+):
+    a_partner()
+    path = str(tmp_path / "journal.json")
+    journal = Journal(path, "sqlite:///here")
+    journal.watch()
+    rows = backup()
+    an_active_subscription(services, payments)
+    journal.watch()  # within five seconds: seen, and not yet on the disk
+    time.move(seconds=6)
+    journal.watch()
+
+    restore(rows)
+    Journal(path, "sqlite:///here").watch()
+
+    assert [(brake.reason, brake.is_frozen) for brake in brakes.list_all()] == [(WENT_BACK, True)]
+
+
 def test_months_that_are_lost_are_read_back_and_charging_goes_on_where_it_was(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):
