@@ -222,7 +222,7 @@ class House:
         jobs = Jobs(process.app.extensions[reach.SERVICES])
         # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
         table = [job for job in jobs.table if job.name not in _JUDGED]
-        jobs.table = tuple(replace(job, every=job.every and max(job.every, self.seldom)) for job in table)
+        jobs.table = tuple(replace(job, every=self._stretched(job.every)) for job in table)
         engine = Engine(
             process.app,
             jobs,
@@ -231,6 +231,9 @@ class House:
         while True:
             if not engine.run_once():
                 self.rest(None)
+
+    def _stretched(self, every: timedelta | None) -> timedelta | None:
+        return self.seldom if every is not None and every < timedelta(days=1) else every
 
     def _live(self) -> None:
         while True:
