@@ -177,14 +177,17 @@ def active_at(
 def patiently(ask: Callable[[], T], wait: Wait) -> T:
     """Ask, and ask again for as long as the provider is away or wants us to wait. For looking only.
 
-    Raises ProviderError for anything else, and when it is away for good.
+    Raises ProviderError for anything else, when it is away for good, and for a pause that nobody sits through.
     """
     for _ in range(_MOST_WAITS):
         try:
             return ask()
         except (ProviderUnavailable, ProviderUncertain) as error:
+            pause_s = getattr(error, "retry_after_s", None) or _PAUSE_S
+            if pause_s > _LONGEST_PAUSE_S:
+                raise
             logger.warning("Vipps cannot say yet: %s", error.message)
-            wait(min(getattr(error, "retry_after_s", None) or _PAUSE_S, _LONGEST_PAUSE_S))
+            wait(pause_s)
     return ask()
 
 

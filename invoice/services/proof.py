@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
@@ -45,6 +46,8 @@ class Finding:
     partner_id: int | None
     pulls_brake: bool = False
 
+
+Ask = Callable[[datetime], list[Finding]]
 
 # What the numbers promise stands in docs/guarantees.md. S12 and S11's moves are held by the database itself, S13's
 # other half, T3 and P1 to P6 by tests.
@@ -83,45 +86,45 @@ RULES: tuple[Rule, ...] = (
     Rule("L5", "a cancel takes a quarter of an hour", queries.cancel_hangs),
     Rule("L6", "nothing due is left lying", queries.idle_or_storming),
 )
-_OTHERS = [("S14", "due dates are the calendar's"), ("P4", "nothing is kept longer than it may be")]
 
 
 def statements() -> list[tuple[str, str]]:
     """Return the number and the words of every rule, in order."""
-    said = [(rule.number, rule.says) for rule in RULES] + _OTHERS
+    said = [(rule.number, rule.says) for rule in RULES] + [(number, says) for number, says, _ in _OTHERS]
     return sorted(said, key=lambda row: (row[0][0] != "S", row[0][0], int(row[0][1:])))
 
 
 def examine() -> list[Finding]:
     """Ask every rule and return what breaks one; nothing is written. A rule that takes too long is a finding."""
     now = utc_now()
-    asked = [finding for rule in RULES for finding in _ask(rule, now)]
-    return [*asked, *_off_the_calendar(now), *_kept_too_long()]
+    asks: list[tuple[str, str, Ask]] = [*((rule.number, rule.says, partial(_ask, rule)) for rule in RULES), *_OTHERS]
+    return [finding for number, says, ask in asks for finding in _answered(number, says, partial(ask, now))]
+
+
+def _answered(number: str, says: str, ask: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        with reading():
+            return ask()
+    except OperationalError:
+        logger.exception("Rule %s could not be asked.", number)
+        return [Finding(number, f"{_UNPROVED}: {says}", None)]
 
 
 def _ask(rule: Rule, now: datetime) -> list[Finding]:
-    try:
-        with reading():
-            rows = db.session.execute(rule.find(now).limit(_MOST)).all()
-    except OperationalError:
-        logger.exception("Rule %s could not be asked.", rule.number)
-        return [Finding(rule.number, f"{_UNPROVED}: {rule.says}", None)]
+    rows = db.session.execute(rule.find(now).limit(_MOST)).all()
     return [Finding(rule.number, subject, partner or None, rule.pulls_brake) for subject, partner in rows]
 
 
-def _kept_too_long() -> list[Finding]:
+def _kept_too_long(_: datetime) -> list[Finding]:
     """P4: what should have been forgotten, by kind."""
-    with reading():
-        return [Finding("P4", f"{kind}: {count} rows", None) for kind, count in privacy.overdue().items()]
+    return [Finding("P4", f"{kind}: {count} rows", None) for kind, count in privacy.overdue().items()]
 
 
 def _off_the_calendar(now: datetime) -> list[Finding]:
     """S14: a renewal on another day than its period's, unless it had come too late for that."""
-    with reading():
-        rows = queries.renewals_since(now - timedelta(days=3))
     return [
         Finding("S14", row.name, row.partner_id)
-        for row in rows
+        for row in queries.renewals_since(now - timedelta(days=3))
         if not _is_on_its_day(due_date(row.anchor_on, row.interval, row.period), row)
     ]
 
@@ -131,6 +134,13 @@ def _is_on_its_day(scheduled: date, row: queries.Renewal) -> bool:
         return True
     made_on = (row.sent_at or row.created_at).astimezone(MARKET_ZONES[row.market]).date()
     return row.due_on > scheduled and made_on > scheduled - timedelta(days=MINIMUM_LEAD_DAYS)
+
+
+# Rules that are more than a question to the tables.
+_OTHERS: list[tuple[str, str, Ask]] = [
+    ("S14", "due dates are the calendar's", _off_the_calendar),
+    ("P4", "nothing is kept longer than it may be", _kept_too_long),
+]
 
 
 def check() -> int:

@@ -23,6 +23,9 @@ _LEFT = {
     "texts unsent": "SELECT id FROM messages WHERE status = 'QUEUED'",
     "rules that the service itself finds broken": "SELECT rule, subject FROM breaks WHERE cleared_at IS NULL",
     "brakes that are pulled": "SELECT partner_id, reason FROM brakes WHERE released_at IS NULL",
+    # Claimed by somebody who was killed, they come back a minute later.
+    "payments to be looked at": "SELECT name FROM charges"
+    " WHERE status IN ('CHARGED', 'PARTIALLY_REFUNDED', 'REFUNDED') AND check_at IS NOT NULL",
     "cancels that hang": "SELECT id FROM subscriptions WHERE status = 'CANCELLING'",
     "events out of the feed": "SELECT id FROM events WHERE position IS NULL",
 }

@@ -1,6 +1,8 @@
-"""A partner with a subscription, and one with a sales unit of its own."""
+"""A partner with a subscription, one with a sales unit of its own, and a server that takes what partners are told."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 from flask import Flask
@@ -14,6 +16,7 @@ from invoice.services.partners import PartnerView
 from tests.conftest import environ_for
 from tests.factories import a_partner, an_active_subscription, newest_agreement
 from tests.fakes import FakePayments, FakeSms
+from tests.receivers import Receiver, receiving
 from tests.services.asking import KEYS, THEIRS, Elsewhere
 
 
@@ -52,3 +55,9 @@ def owner(services_of_owner: Services) -> PartnerView:
     found = a_partner()
     accounts.bring(found.id, KEYS)
     return found
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver

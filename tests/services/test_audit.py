@@ -101,6 +101,9 @@ def test_reading_waits_as_long_as_vipps_wants_and_no_longer_than_that(services: 
 
     assert services.audit.agreements(waited.append) == []
 
+    payments.faults.before("list_agreements", ProviderUnavailable("come back tomorrow", retry_after_s=86_400))
+    with pytest.raises(ProviderUnavailable):
+        services.audit.agreements(waited.append)
     payments.faults.before("list_agreements", ProviderRefused("no"))
     with pytest.raises(ProviderRefused):
         services.audit.agreements(waited.append)

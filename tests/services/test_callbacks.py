@@ -49,12 +49,6 @@ def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingC
         yield app
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
-
-
 def query_of(path: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(path).query, keep_blank_values=True).items()}
 

@@ -45,12 +45,6 @@ def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingC
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def secret(services: Services, receiver: Receiver) -> str:
     """A partner whose events go to the receiver."""
     return register(services, receiver)

@@ -18,7 +18,7 @@ from invoice.store.queries import lock_subscription
 from tests.conftest import StandingClock
 from tests.factories import a_partner, settle
 from tests.fakes import FakePayments, FakeSms
-from tests.receivers import Receiver, on_this_machine, receiving
+from tests.receivers import Receiver, on_this_machine
 from tests.services.test_deliveries import a_subscription, register, rows, statuses, tell, timeline_ids
 
 PARTNER = 10295
@@ -28,12 +28,6 @@ PARTNER = 10295
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
     with on_this_machine(database_url, payments, sms) as app:
         yield app
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
 
 
 def pulled(after: str | None = None, limit: int = 200, partner: int = PARTNER) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +29,7 @@ from tests.bending import bending
 from tests.conftest import StandingClock, environ_for
 from tests.factories import a_partner, a_wish, accept, charges, settle, subscription
 from tests.fakes import FakePayments, FakeSms
-from tests.receivers import Receiver, receiving
+from tests.receivers import Receiver
 from tests.services.test_doubt import assert_the_books_hold, job_of
 from tests.services.traces import KARI, OLA, PARTNER, Life, begin, end, traces
 
@@ -44,12 +43,6 @@ def app(app: Flask, payments: FakePayments, sms: FakeSms) -> Flask:
     pipe = PartnerPipe(Guard(allows_this_machine=True))
     equip(app, app.extensions[SETTINGS], payments=payments, sms=sms, partners=pipe)
     return app
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture

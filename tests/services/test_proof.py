@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text, update
+from flask import Flask
+from sqlalchemy import func, insert, select, text, update
 
 from invoice.clock import utc_now
 from invoice.lifecycle import (
@@ -260,6 +261,17 @@ def _found_when_bent(rule: Rule, lived: int) -> list[Any]:
 
 def test_a_bent_row_breaks_its_rule(number: int):
     assert [rule.says for rule in RULES if not _found_when_bent(rule, number)] == []
+    assert proof.examine() == []
+
+
+def test_a_question_that_the_database_breaks_off_is_told_and_keeps_no_other_from_being_asked(app: Flask):
+    # PostgreSQL ends this connection over it, and SQLite knows no such function.
+    broken = Rule("S1", "a period is paid once", lambda _: select(func.pg_terminate_backend(func.pg_backend_pid()), 0))
+
+    found = proof._answered(broken.number, broken.says, lambda: proof._ask(broken, utc_now()))
+
+    assert [(finding.number, finding.partner_id) for finding in found] == [("S1", None)]
+    assert not found[0].pulls_brake
     assert proof.examine() == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,7 +47,7 @@ from invoice.store.models import (
 from tests.conftest import NOON, StandingClock
 from tests.factories import a_wish, agreements, charges, settle, subscription
 from tests.fakes import FakePayments, FakeSms
-from tests.receivers import Receiver, receiving
+from tests.receivers import Receiver
 from tests.services.test_doubt import assert_the_books_hold, job_of
 from tests.services.traces import KARI, OLA, PARTNER, Life, begin, count, end, traces
 
@@ -62,12 +62,6 @@ def app(app: Flask, payments: FakePayments, sms: FakeSms) -> Flask:
     pipe = PartnerPipe(Guard(allows_this_machine=True))
     equip(app, app.extensions[SETTINGS], payments=payments, sms=sms, partners=pipe)
     return app
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture
