@@ -31,6 +31,8 @@ from tests.services.test_races import together
 from tests.web import proofs
 from tests.web.bad_bodies import GOOD
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 LIST = "/api/recurring/subscriptions/10295/5/2026-11-21"
 SUBSCRIBE = "/api/recurring/subscribe?api-version=2.0"
 SECRET = "a-partner-secret-10295"
@@ -38,12 +40,6 @@ SECRET = "a-partner-secret-10295"
 BROUGHT = "TXlTZWNyZXRLZXk="
 DENIED = {"message": "Authorization has been denied for this request."}
 SCHEMES = [proofs.short, proofs.full]
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def ask(client: FlaskClient, authorization: str | None, target: str = LIST, address: str = "192.0.2.1") -> TestResponse:

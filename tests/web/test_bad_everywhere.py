@@ -13,11 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.web.bad_bodies import SHAPES, basic, everything, what_is_wrong_with
 from tests.web.described import Described, World, a_world, an_app, faults, operations, sealed, some_names, undocumented  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("as_in_production")
 
 # Values that are nobody's: each is refused wherever the description does not allow it.
 _NUL, _HALF = "a\x00b", "a\ud800b"
@@ -33,11 +34,6 @@ RAW = [
     ("100,000 levels", b"[" * 100_000),
     ("more than a megabyte", b" " * (1024 * 1024 + 1)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    app.testing = False
 
 
 def paths(world: World, at: Described) -> str:

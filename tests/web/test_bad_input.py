@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -14,13 +13,9 @@ from tests.factories import a_partner, a_wish, newest_agreement, subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import BAD_BODIES, BadBody, basic, body, everything, what_is_wrong_with
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 SUBSCRIBE = "/api/recurring/subscribe"
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def post(client: FlaskClient, raw: bytes, content_type: str | None = "application/json") -> TestResponse:

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import insert
 from werkzeug.test import TestResponse
@@ -29,13 +28,9 @@ from tests.factories import (
 from tests.fakes import FakePayments
 from tests.web.bad_bodies import basic, everything
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 OTHER = basic("20000")
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def cancel(client: FlaskClient, identifier: object, headers: dict[str, str] | None = None) -> TestResponse:

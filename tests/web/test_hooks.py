@@ -32,16 +32,12 @@ from tests.factories import a_partner, a_wish, newest_agreement, settle, subscri
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import everything, what_is_wrong_with
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 TOKEN = "R" * 22
 PATH = f"/hooks/vipps/{TOKEN}"
 URL = f"https://pay.example.com{PATH}"
 SECRET = "a webhook secret"
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 @pytest.fixture(autouse=True)

@@ -29,17 +29,13 @@ from tests.fakes import FakePayments, FakeSms
 from tests.services.test_captures import a_reservation, reserved
 from tests.web.bad_bodies import basic, body, everything
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 SUBSCRIBE = "/api/recurring/subscribe"
 
 
 class Killed(BaseException):
     """The process is gone: nothing that comes after this runs."""
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def call(

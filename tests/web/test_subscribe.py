@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
@@ -22,14 +21,10 @@ from tests.factories import a_partner, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import DOCUMENTED, GOOD, basic, body, everything
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 SUBSCRIBE = "/api/recurring/subscribe"
 LINK = re.compile(r"https://pay\.example\.com/s/[A-Za-z0-9_-]{22}")
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def post(client: FlaskClient, raw: bytes | None = None, *, query: str = "", number: int = 10295, **changes: Any):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import insert
 from werkzeug.test import TestResponse
@@ -32,6 +31,8 @@ from tests.fakes import FakePayments
 from tests.services.test_captures import a_reservation, reserved
 from tests.web.bad_bodies import basic, everything
 
+pytestmark = pytest.mark.usefixtures("as_in_production")
+
 API = "/api/transactions"
 # Source: the original's help pages, `TransactionResponseV2`.
 DOCUMENTED = [
@@ -55,12 +56,6 @@ DOCUMENTED = [
     "description",
     "ocr",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
 
 
 def get(client: FlaskClient, path: str, user: str = "10295") -> TestResponse:

@@ -5,22 +5,15 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.factories import a_partner
 from tests.web.bad_bodies import basic, body
+
+pytestmark = pytest.mark.usefixtures("as_in_production", "the_usual_partner")
 
 NAMESPACE = "{http://schemas.microsoft.com/2003/10/Serialization/}"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-
-
-@pytest.fixture(autouse=True)
-def _as_in_production(app: Flask) -> None:
-    """An exception that nobody catches is an answer, not the end of the test."""
-    app.testing = False
-    a_partner()
 
 
 def cancel(client: FlaskClient, accept: str | None, identifier: str = "4711") -> TestResponse:
