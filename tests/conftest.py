@@ -27,6 +27,7 @@ from invoice.config import Settings
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import Base, db
 from invoice.web import services as reach
+from tests.factories import unhurried
 from tests.fakes import FakePayments, FakeSms
 
 # Where the tests' databases lie: in memory, if there is much of it, since each of thousands commits as carefully as in
@@ -193,7 +194,7 @@ def services(app: Flask) -> Services:
 
 @pytest.fixture
 def jobs(services: Services) -> Jobs:
-    return Jobs(services)
+    return unhurried(Jobs(services))
 
 
 class Caller(FlaskClient):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -65,6 +67,17 @@ def accept(services: Services, payments: FakePayments, subscription_id: int) -> 
 
 def the_partner() -> PartnerView:
     return partners.list_all()[0]
+
+
+# Jobs that tidy up and look for damage.
+_HOUSEKEEPING = frozenset({"audit", "idempotency", "nonces", "proof", "rates", "retention"})
+
+
+def unhurried(jobs: Jobs) -> Jobs:
+    """Have housekeeping done once a week, for tests that live through months."""
+    weekly = dict.fromkeys(_HOUSEKEEPING, timedelta(days=7))
+    jobs.table = tuple(replace(job, every=weekly.get(job.name, job.every)) for job in jobs.table)
+    return jobs
 
 
 def settle(jobs: Jobs) -> None:

@@ -30,6 +30,7 @@ _TIME_HOLDS = timedelta(seconds=60)  # so long, and so far from ours, Vipps' tim
 _PAUSE_S = 10.0
 _SLOW_S = {"create_charge": 30.0}  # two thousand take longer than one
 _SYSTEM = "mobile-invoice"
+_VERSION = version(_SYSTEM)  # read once: it is a file on the disk
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ class Caller:
             "Ocp-Apim-Subscription-Key": self._unit.subscription_key,
             "Merchant-Serial-Number": self._unit.merchant_serial_number,
             "Vipps-System-Name": _SYSTEM,
-            "Vipps-System-Version": version(_SYSTEM),
+            "Vipps-System-Version": _VERSION,
             "Vipps-System-Plugin-Name": _SYSTEM,
-            "Vipps-System-Plugin-Version": version(_SYSTEM),
+            "Vipps-System-Plugin-Version": _VERSION,
         }
 
     def fetch_token(self) -> str:

@@ -51,13 +51,18 @@ _LOOK_LEASE = timedelta(seconds=60)
 _JOB_LEASE = timedelta(minutes=5)
 _ROWS = 50
 _PATIENCE = 3
+# One that only fails is left alone ever longer: a provider that is away for days is asked now and then.
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 # So that a provider that hangs keeps neither the other jobs nor the sign of life waiting.
 _ROUND_S = 20.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One kind of recurring work. `every` holds it back between runs; None: it is run when its tables hold some."""
+    """One kind of recurring work. `every` holds it back between runs; None: it is run when its tables hold some.
+
+    `run_once` returns how much was done, and raises when nothing could be.
+    """
 
     name: str
     run_once: Callable[[], int]
@@ -131,13 +136,14 @@ class Jobs:
         now = utc_now()
         with reading():
             due = queries.work_due(now, max(map(business_date, MARKET_ZONES)))
-            put_off = queries.jobs_put_off(now)
+            put_off, failed = queries.jobs_put_off(now)
         due |= {"deliveries"} if self._deliveries.is_busy else set()
-        done = sum(self._run(job) for job in self.table if _is_due(job, due, put_off))
+        runs = [job for job in self.table if job.name not in put_off and (job.every or job.name in due)]
+        done = sum(self._run(job, had_failed=job.name in failed) for job in runs)
         # The pause of a quiet round is spent on partners that are about to answer.
         return done or self._deliveries.linger()
 
-    def _run(self, job: Job) -> int:
+    def _run(self, job: Job, *, had_failed: bool) -> int:
         if job.every is not None and not _take(job):
             return 0
         try:
@@ -148,13 +154,9 @@ class Jobs:
         except Exception:
             logger.exception("Job %s failed.", job.name)
             done = -1
-        if job.every is not None:
+        if job.every is not None or done < 0 or had_failed:
             _finish(job, is_failure=done < 0)
         return max(done, 0)
-
-
-def _is_due(job: Job, due: frozenset[str], put_off: frozenset[str]) -> bool:
-    return job.name in due if job.every is None else job.name not in put_off
 
 
 def beat() -> None:
@@ -181,13 +183,14 @@ def _take(job: Job) -> bool:
 
 
 def _finish(job: Job, *, is_failure: bool) -> None:
-    """Write down when a job is to run again: after its interval, or sooner when it failed."""
+    """Write down when a job is to run again: after its interval or when there is work, and not at once if it failed."""
+    now = utc_now()
     with transaction():
+        queries.insert_ignoring(JobRun, [{"name": job.name, "next_at": now, "failures": 0}])
         run = db.session.get_one(JobRun, job.name)
-        every = job.every or timedelta(0)
         run.failures = run.failures + 1 if is_failure else 0
-        wait = min(every, timedelta(seconds=5 * 2 ** min(run.failures, 10))) if is_failure else every
-        run.finished_at, run.next_at = utc_now(), utc_now() + wait
+        pause = min(job.every or _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(run.failures, 10))
+        run.finished_at, run.next_at = now, now + (pause if is_failure else job.every or timedelta(0))
 
 
 def _to_check(model: type[Agreement | Charge]) -> Sequence[int]:
@@ -200,20 +203,24 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
     """Do something for each row and return for how many; one row's failure leaves the others be.
 
     A provider that fails again and again is left alone: the rest comes back after its lease, and other work goes on.
+    Raises what it says when it has done nothing for anybody.
     """
-    done = failures = 0
+    done = 0
+    failures: list[ProviderError] = []
     for row_id in row_ids:
-        if failures == _PATIENCE:
+        if len(failures) == _PATIENCE:
             break
         try:
             run(row_id)
             done += 1
         except ProviderError as error:
             # Keys that are refused are one account's own trouble.
-            failures += not isinstance(error, ProviderDenied)
+            failures += [] if isinstance(error, ProviderDenied) else [error]
             logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
             logger.exception("%s: row %s fails.", name, row_id)
+    if failures and not done:
+        raise failures[-1]
     return done
 
 

@@ -12,7 +12,7 @@ from invoice.simulator.world import World
 
 logger = logging.getLogger(__name__)
 
-LONGEST_STEP = timedelta(hours=6)
+LONGEST_STEP = timedelta(hours=12)
 # A step settles within a few rounds; this many means that two sides keep each other busy.
 _MOST_ROUNDS = 1000
 

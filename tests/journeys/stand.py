@@ -165,7 +165,7 @@ class Stand:
         return int(server.port)
 
     def _worker(self) -> Engine:
-        return Engine(self.app, Jobs(self.services))
+        return Engine(self.app, factories.unhurried(Jobs(self.services)))
 
     @property
     def services(self) -> Services:
@@ -220,7 +220,7 @@ class Stand:
         self.work()
 
     def live(self, **by: int) -> None:
-        """Let time pass with both sides at work, in steps of at most six hours."""
+        """Let time pass with both sides at work, in steps of at most twelve hours."""
         self.simulator.follower = self.worker.run_once
         try:
             self.advance(**by)

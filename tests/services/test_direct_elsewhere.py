@@ -20,7 +20,7 @@ from invoice.services.partners import PartnerView
 from invoice.store.db import db, reading
 from invoice.store.models import Subscription
 from tests.conftest import StandingClock, environ_for
-from tests.factories import a_wish, charges, event_types, settle
+from tests.factories import a_wish, charges, event_types, settle, unhurried
 from tests.fakes import FakePayments, FakeSms
 from tests.services.asking import THEIRS, Elsewhere, adopted, extras, make, standings, words
 
@@ -50,7 +50,7 @@ def test_an_agreement_signed_elsewhere_is_never_scheduled(
 ):
     unit.sign()
     services_of_owner.direct.make(owner, {0: Wish("agr_old", 500)}, key=None)
-    jobs = Jobs(services_of_owner)
+    jobs = unhurried(Jobs(services_of_owner))
 
     for _ in range(70):
         time.move(days=1)
@@ -68,7 +68,7 @@ def test_the_end_of_an_agreement_signed_elsewhere_is_noticed(
     services_of_owner.direct.make(owner, {0: Wish("agr_old", 500)}, key=None)
     unit.end("agr_old")
     time.move(days=2)
-    settle(Jobs(services_of_owner))
+    settle(unhurried(Jobs(services_of_owner)))
 
     [held] = adopted()
     assert held.status == SubscriptionStatus.STOPPED
@@ -160,7 +160,7 @@ def test_an_agreement_that_was_drafted_here_and_whose_answer_was_lost_gets_no_se
     told = services_of_owner.direct.make(owner, {0: Wish(lost, 500)}, key=None)[0]
     assert words(told) == "This agreement is on its way into the books: ask again in some minutes"
     time.move(minutes=20)
-    settle(Jobs(services_of_owner))
+    settle(unhurried(Jobs(services_of_owner)))
 
     with reading():
         assert db.session.scalars(select(Subscription.id)).all() == [number]
@@ -171,7 +171,7 @@ def test_one_that_nobody_has_accepted_yet_waits_and_is_charged_when_somebody_has
     services_of_owner: Services, owner: PartnerView, unit: Elsewhere, time: StandingClock
 ):
     unit.sign(status=AgreementStatus.PENDING)
-    acts, jobs = services_of_owner.direct, Jobs(services_of_owner)
+    acts, jobs = services_of_owner.direct, unhurried(Jobs(services_of_owner))
 
     early = acts.make(owner, {0: Wish("agr_old", 500)}, key=None)[0]
     settle(jobs)

@@ -7,13 +7,15 @@ from datetime import timedelta
 
 import pytest
 
+from invoice.clock import utc_now
 from invoice.errors import ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
 from invoice.store import queries
+from invoice.store.db import reading
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, newest_agreement, settle, subscription
-from tests.fakes import FakePayments, FakeSms
+from tests.fakes import FakePayments, FakeSms, Faults
 
 
 def job(jobs: Jobs, name: str) -> Job:
@@ -184,6 +186,27 @@ def test_vipps_down_for_a_day_ends_no_round_and_loses_nothing(
         time.move(hours=1)
 
     assert charges(number)[-1].status == ChargeStatus.SUBMITTED
+
+
+def test_a_provider_that_is_away_for_long_is_asked_ever_more_rarely_and_as_ever_when_it_is_back(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
+    payments.accept("agr_1")
+    payments.faults.before("find_agreement", *[ProviderUncertain("down")] * 1000)
+    time.move(minutes=1)
+    for _ in range(6 * 60):
+        settle(jobs)
+        time.move(seconds=10)
+    assert 12 <= payments.calls.count("find_agreement") <= 20  # every five minutes, and more often at the beginning
+    payments.faults = Faults()
+
+    time.move(minutes=5)
+    settle(jobs)
+    assert subscription(number).status == SubscriptionStatus.ACTIVE
+    with reading():
+        _, failed = queries.jobs_put_off(utc_now())
+    assert "consents" not in failed
 
 
 def test_the_engine_leaves_a_sign_of_life(time: StandingClock, app: object):

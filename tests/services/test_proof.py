@@ -24,6 +24,7 @@ from invoice.lifecycle import (
 from invoice.services import brakes, proof
 from invoice.services.jobs import Jobs, Services
 from invoice.services.proof import RULES, Rule
+from invoice.store import queries
 from invoice.store.db import db
 from invoice.store.models import (
     Agreement,
@@ -254,7 +255,7 @@ def _found_when_bent(rule: Rule, lived: int) -> list[Any]:
     found: list[Any] = []
     with suppress(_Undone), bending():
         db.session.execute(BENT[rule.says](lived))
-        found += db.session.execute(rule.find(utc_now())).all()
+        found += db.session.execute(rule.broken, queries.as_of(utc_now())).all()
         raise _Undone
     return found
 
@@ -266,7 +267,7 @@ def test_a_bent_row_breaks_its_rule(number: int):
 
 def test_a_question_that_the_database_breaks_off_is_told_and_keeps_no_other_from_being_asked(app: Flask):
     # PostgreSQL ends this connection over it, and SQLite knows no such function.
-    broken = Rule("S1", "a period is paid once", lambda _: select(func.pg_terminate_backend(func.pg_backend_pid()), 0))
+    broken = Rule("S1", "a period is paid once", select(func.pg_terminate_backend(func.pg_backend_pid()), 0))
 
     found = proof._answered(broken.number, broken.says, lambda: proof._ask(broken, utc_now()))
 

@@ -281,11 +281,11 @@ def test_what_is_not_settled_is_not_forgotten(jobs: Jobs, over: Life, time: Stan
 # The job
 
 
-def test_job_retention_runs_once_a_day(jobs: Jobs, over: Life, time: StandingClock):
+def test_job_retention_runs_once_a_day(services: Services, jobs: Jobs, over: Life, time: StandingClock):
     settle(jobs)
     time.move(days=89)
 
-    assert job_of(jobs, "retention").every == timedelta(days=1)
+    assert job_of(Jobs(services), "retention").every == timedelta(days=1)
     settle(jobs)
 
     assert traces(over.secrets[1], over.secrets[2]) == {}

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,7 +20,8 @@ class Time:
     """What time it is: it moves when told, and a little whenever somebody looks."""
 
     def __init__(self, start: datetime) -> None:
-        self.at = start
+        self._start = self.at = start
+        self.pause: Callable[[timedelta], None] = self.move
 
     def now(self) -> datetime:
         """Return this instant; no two looks see the same one."""
@@ -29,6 +31,14 @@ class Time:
     def move(self, by: timedelta) -> None:
         """Let time pass."""
         self.at += by
+
+    def seconds(self) -> float:
+        """Return the seconds on a clock that only runs."""
+        return (self.at - self._start).total_seconds()
+
+    def wait(self, seconds: float) -> None:
+        """Wait as somebody does who waits for another."""
+        self.pause(timedelta(seconds=seconds))
 
 
 @contextmanager
@@ -46,11 +56,16 @@ def governed(seed: int, time: Time) -> Iterator[random.Random]:
         "token_hex": lambda size=32: names.randbytes(size).hex(),
         "token_urlsafe": lambda size=32: base64.urlsafe_b64encode(names.randbytes(size)).rstrip(b"=").decode(),
     }
+    stopwatch = {
+        "time": SimpleNamespace(monotonic=time.seconds),
+        "threading": SimpleNamespace(Event=lambda: SimpleNamespace(wait=time.wait)),
+    }
     random.seed(f"waits {seed}")
     clock.follow(time.now)
     try:
         with (
             patch.multiple(secrets, **drawn),
+            patch.multiple(clock, **stopwatch),
             patch.object(uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
         ):
             yield random.Random(f"dice {seed}")

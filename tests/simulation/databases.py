@@ -22,10 +22,24 @@ SELECT min(at) FROM (
   SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
   UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
   UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL
-  UNION ALL SELECT min(check_at) FROM agreements
-  UNION ALL SELECT min(check_at) FROM charges
-  UNION ALL SELECT min(next_at) FROM job_runs WHERE finished_at IS NOT NULL AND name <> 'engine'
+  UNION ALL SELECT CASE WHEN next_at > due_at THEN next_at ELSE due_at END
+            FROM (SELECT min(check_at) AS due_at FROM agreements) AS looks
+            LEFT JOIN job_runs ON name = 'consents' AND failures > 0
+  UNION ALL SELECT CASE WHEN next_at > due_at THEN next_at ELSE due_at END
+            FROM (SELECT min(check_at) AS due_at FROM charges) AS looks
+            LEFT JOIN job_runs ON name = 'charges' AND failures > 0
+  UNION ALL SELECT min(CASE WHEN paused_until > next_at THEN paused_until ELSE next_at END)
+            FROM deliveries JOIN delivery_lanes ON delivery_lanes.id = lane_id WHERE status = 'READY'
+  UNION ALL SELECT min(lease_until) FROM deliveries WHERE status = 'INFLIGHT'
+  UNION ALL SELECT min(next_at) FROM job_runs
+            WHERE finished_at IS NOT NULL AND name NOT IN ('engine', 'consents', 'charges')
 ) AS times
+"""
+# What is settled is settled: for the judge to see what no look at a single moment shows.
+WATCH = """
+CREATE TABLE judged (what TEXT);
+CREATE TRIGGER judge_operations AFTER UPDATE OF status, settled_at ON operations WHEN OLD.settled_at IS NOT NULL
+BEGIN INSERT INTO judged VALUES (OLD.kind || ' ' || OLD.name || ' ' || OLD.status || '>' || NEW.status); END;
 """
 # What both kinds must hold at the end of the same story. Row numbers are left out: PostgreSQL also counts what was
 # rolled back.
@@ -35,6 +49,7 @@ _STATE = {
     "charges": "SELECT name, status, amount, captured, refunded, due_on, period, sends FROM charges",
     "refunds": "SELECT c.name, r.amount, r.status FROM refunds r JOIN charges c ON c.id = r.charge_id",
     "events": "SELECT s.ulid, e.seq, e.type FROM events e JOIN subscriptions s ON s.id = e.subscription_id",
+    "deliveries": "SELECT s.ulid, d.seq, d.status FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id",
     "messages": "SELECT s.ulid, m.status, m.sends FROM messages m JOIN subscriptions s ON s.id = m.subscription_id",
 }
 
@@ -68,6 +83,7 @@ class SQLite:
     def opened(self) -> Iterator[None]:
         shutil.copy(self._empty, self._path)
         self._look = sqlite3.connect(self._path)
+        self._look.executescript(WATCH)
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ somebody else go on, stall for minutes, or die. A process that dies loses its me
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,18 +27,22 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from app import create_app, equip
 from invoice.cli.simulator import simulator_environ
+from invoice.clock import utc_now
 from invoice.config import Settings
 from invoice.engine.inline import Engine
 from invoice.services.jobs import Jobs
 from invoice.services.journal import Journal
+from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.app import create_simulator
 from invoice.simulator.engine import next_due
-from invoice.store.db import db
+from invoice.store.db import db, transaction
+from invoice.store.models import EventEndpoint
 from invoice.web import services as reach
 from tests import factories
 from tests.simulation.chance import Time
 from tests.simulation.databases import Database, SQLite
 from tests.simulation.network import FAULTS, Reply, Weather, carry, wired
+from tests.simulation.partner import SECRET, URL, Partner
 
 SERVICE, VIPPS = "http://127.0.0.1:8000", "http://127.0.0.1:9000"
 PARTNER = 10295
@@ -46,6 +51,8 @@ _LONGEST_STEP = timedelta(hours=12)
 # What the judge does itself, at the end and from the outside.
 _JUDGED = frozenset({"proof", "audit"})
 _MOST_STEPS = 400_000
+# Longer than any lease.
+_PATIENCE = timedelta(minutes=5)
 # How Vipps behaves where nobody knows how it does: the product must be right whichever way it is.
 _OPEN_QUESTIONS: dict[str, list[Any]] = {
     "draft_ignores_keys": [True, True, False],
@@ -73,10 +80,9 @@ class Killed(BaseException):
 class _Inline:
     """An executor for one thread of the world: what is given to it is done at once."""
 
-    def submit(self, work: Callable[..., None], *args: Any) -> Future[None]:
-        done: Future[None] = Future()
-        work(*args)
-        done.set_result(None)
+    def submit(self, work: Callable[..., Any], *args: Any, **more: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **more))
         return done
 
     def shutdown(self) -> None:
@@ -102,7 +108,7 @@ class Task:
     process: Process | None = None
     life: int = 0
     wake_at: datetime | None = None  # None: when there is news
-    error: BaseException | None = None
+    late_at: datetime | None = None  # it may be too late for what it does, having stood still until then
     inside: list[tuple[Process, int]] = field(default_factory=list)  # processes that it acts in
 
 
@@ -130,6 +136,10 @@ class House:
         self.deaths = 0
         self.tasks: list[Task] = []
         self.checks: list[Callable[[], None]] = []
+        self.wrongs: list[str] = []  # what was seen to be wrong, whatever the tables say
+        self._hands: dict[str, Task] = {}  # who is at the act of that key
+        self.partner = Partner(self)
+        time.pause = self._pause
         self._hub = getcurrent()
         self._running: Task | None = None
         self._is_news = True
@@ -137,7 +147,7 @@ class House:
         self.crash_chance = dice.choice([0.0, 0.001, 0.004, 0.004, 0.02])
         self.switch_chance = dice.choice([0.1, 0.3, 0.6])
         self.stall_chance = dice.choice([0.0, 0.002, 0.01])
-        self.seldom, self.lost, self._folder = seldom, lost, folder
+        self.seldom, self.lost, self.folder = seldom, lost, folder
         self.database = database
         self.settings = Settings.from_environ(
             {
@@ -150,8 +160,8 @@ class House:
         self.simulator = create_simulator(folder / "vipps", base_url=VIPPS)
         self.simulator.clock.now = time.now  # type: ignore[method-assign]
         self.simulator._post._threads = _Inline()  # type: ignore[assignment]
-        switches = {name: dice.choice(choices) for name, choices in _OPEN_QUESTIONS.items()}
-        self.simulator._world.switchboard.change(switches)
+        self.switches = {name: dice.choice(choices) for name, choices in _OPEN_QUESTIONS.items()}
+        self.simulator._world.switchboard.change(self.switches)
         self._stack.callback(self.simulator.stop)
         self._stack.enter_context(wired(self._send))
         self._stack.enter_context(database.opened())
@@ -161,6 +171,8 @@ class House:
             self._start(process)
         with self.app.app_context():
             factories.a_partner(PARTNER)
+            with transaction():
+                db.session.add(EventEndpoint(partner_id=PARTNER, url=URL, secret=SECRET, created_at=utc_now()))
         _listen(self)
         self._stack.callback(_listen, None)
         for name in ("worker one", "worker two"):
@@ -184,11 +196,18 @@ class House:
         who = self._running.name if self._running else "hub"
         self.stories.append(f"{self.time.at:%Y-%m-%d %H:%M:%S} {who}: {what}")
 
+    def wrong(self, what: str) -> None:
+        """Note what must never be. What is sent again after the books went back is out of order, as it must be."""
+        if self.lost is None:
+            self.wrongs.append(what)
+
     # Processes
 
     def _start(self, process: Process) -> None:
         """Start with an empty memory."""
         equip(process.app, self.settings)
+        deliveries = process.app.extensions[reach.SERVICES].deliveries
+        deliveries._pipe, deliveries._threads = self.partner, _Inline()
         process.life, process.back_at = process.life + 1, None
 
     def _kill(self, process: Process) -> None:
@@ -226,7 +245,7 @@ class House:
         engine = Engine(
             process.app,
             jobs,
-            Journal(str(self._folder / f"{process.name}.json"), self.database.url) if self.lost else None,
+            Journal(str(self.folder / f"{process.name}.json"), self.database.url) if self.lost else None,
         )
         while True:
             if not engine.run_once():
@@ -257,6 +276,16 @@ class House:
         task = self._current
         task.wake_at = None if by is None else self.time.at + by
         self._hub.switch()
+
+    def _pause(self, by: timedelta) -> None:
+        if self._is_stepped():
+            self.rest(by)
+        else:
+            self.time.move(by)
+
+    def _is_stepped(self) -> bool:
+        """Tell whether somebody goes on whom the hub can hold up."""
+        return self._running is not None and getcurrent() is self._running.run
 
     def run(self, until: datetime) -> None:
         """Let everything go on until then."""
@@ -309,9 +338,9 @@ class House:
 
     def boundary(self, name: str) -> None:
         """Let the dice decide about whoever passes here."""
-        task = self._running
-        if task is None or getcurrent() is not task.run:
+        if not self._is_stepped():
             return
+        task = self._current
         self.passed[name] += 1
         process = task.inside[-1][0] if task.inside else task.process
         self._die_if_dead(task)
@@ -324,6 +353,7 @@ class House:
         if drawn < self.stall_chance:
             stall = timedelta(seconds=self.dice.choice([1, 20, 100, 200, 1000]))
             self.tell(f"stalls for {stall} at {name}")
+            task.late_at = self.time.at + stall
             self.rest(stall)
         elif drawn - self.stall_chance < self.switch_chance:
             self.rest(timedelta(0))
@@ -331,9 +361,9 @@ class House:
 
     def may_die(self, name: str) -> None:
         """Let whoever is about to commit die instead."""
-        task = self._running
-        if task is None or getcurrent() is not task.run:
+        if not self._is_stepped():
             return
+        task = self._current
         process = task.inside[-1][0] if task.inside else task.process
         self._die_if_dead(task)
         if process is not None and self.dice.random() < self.crash_chance:
@@ -342,9 +372,31 @@ class House:
             raise Killed
 
     def _die_if_dead(self, task: Task) -> None:
-        lives = [(task.process, task.life)] if task.process and not task.inside else []
-        if any(process.life != life for process, life in [*lives, *task.inside[-1:]]):
+        if _is_gone(task):
             raise Killed
+
+    def linger(self, weather: Weather) -> None:
+        """Let the call that is under way take its time."""
+        if self._is_stepped() and (seconds := weather.latency_s()):
+            self.rest(timedelta(seconds=seconds))
+
+    @contextmanager
+    def _in_hand(self, key: str | None) -> Iterator[None]:
+        """R1: one act is in one hand at a time, unless whoever had it first has stood still for too long."""
+        task = self._running
+        if key is None or task is None:
+            yield
+            return
+        other = self._hands.get(key, task)
+        is_late = other.late_at is not None and other.late_at > self.time.at - _PATIENCE
+        if other is not task and not is_late and not _is_gone(other) and not _is_dead(other):
+            self.wrong(f"R1: {task.name} takes up what {other.name} is at")
+        self._hands[key] = task
+        try:
+            yield
+        finally:
+            if self._hands.get(key) is task:
+                del self._hands[key]
 
     # The wire
 
@@ -366,7 +418,12 @@ class House:
             return carry(web.app, method, url, headers, body)
         task.inside.append((web, web.life))
         try:
-            return carry(web.app, method, url, headers, body)
+            answer = carry(web.app, method, url, headers, body)
+            path = urlsplit(url).path
+            if path.startswith("/hooks/") and answer.status >= 500:
+                # It would hold back whatever comes behind it.
+                self.wrong(f"R5: a webhook is answered with {answer.status}")
+            return answer
         except Killed:
             raise requests.ConnectionError from None
         finally:
@@ -377,16 +434,18 @@ class House:
         if path.startswith("/accesstoken"):  # asked for under a lock of the process: nobody else may go on
             return carry(self.simulator.app, method, url, headers, body)
         call = f"{method} {path.rpartition('/')[2] if path.endswith(('charges', 'refund')) else path.split('/')[1]}"
-        self.boundary(f"before {call}")
-        kind = self.weather.fault()
-        happens, seen = FAULTS[kind] if kind else (True, None)
-        if kind:
-            self.tell(f"{method} {path}: {kind}")
-        reply = carry(self.simulator.app, method, url, headers, body) if happens else None
-        if reply is not None and not kind:
-            self.tell(f"{method} {path}: {reply.status}")
-        self._is_news = True
-        self.boundary(f"after {call}")
+        with self._in_hand(headers.get("Idempotency-Key")):
+            self.boundary(f"before {call}")
+            kind = self.weather.fault()
+            happens, seen = FAULTS[kind] if kind else (True, None)
+            if kind:
+                self.tell(f"{method} {path}: {kind}")
+            reply = carry(self.simulator.app, method, url, headers, body) if happens else None
+            if reply is not None and not kind:
+                self.tell(f"{method} {path}: {reply.status}")
+            self._is_news = True
+            self.linger(self.weather)
+            self.boundary(f"after {call}")
         if isinstance(seen, Reply):
             return seen
         if seen is not None:
@@ -399,9 +458,29 @@ class House:
         self._is_news = True
         return carry(self.simulator.app, method, VIPPS + path, {"Content-Type": "application/json"}, body)
 
-    def press(self, location: str) -> Reply:
-        """Open an address of the stand-in, as a phone does."""
-        return carry(self.simulator.app, "GET", location, {}, b"")
+    def portal(self, path: str, body: bytes, key: str) -> Reply:
+        """Do something in the merchant's portal at Vipps, behind our back."""
+        keys = {
+            "client_id": DEMO_UNIT.client_id,
+            "client_secret": DEMO_UNIT.client_secret,
+            "Ocp-Apim-Subscription-Key": DEMO_UNIT.subscription_key,
+            "Merchant-Serial-Number": DEMO_UNIT.merchant_serial_number,
+        }
+        token = carry(self.simulator.app, "POST", f"{VIPPS}/accesstoken/get", keys, b"")
+        login = {"Authorization": f"Bearer {json.loads(token.body)['access_token']}", "Idempotency-Key": key}
+        self._is_news = True
+        headers = {"Content-Type": "application/json", **keys, **login}
+        return carry(self.simulator.app, "POST", VIPPS + path, headers, body)
+
+    def at_home(self, act: Callable[[], object]) -> bool:
+        """Have an operator do something; what cannot be done is not done. Return whether it was."""
+        try:
+            with self.app.app_context():
+                act()
+                return True
+        except Exception as error:  # noqa: BLE001 - the judge looks at what came of it
+            self.tell(f"could not: {type(error).__name__}: {error}")
+            return False
 
     def committed(self) -> None:
         """There is something new in our tables."""
@@ -411,6 +490,12 @@ class House:
 def _forget(app: Flask) -> None:
     with app.app_context():
         db.engine.dispose()
+
+
+def _is_gone(task: Task) -> bool:
+    """Tell whether the process that somebody acts in has died since."""
+    lives = [(task.process, task.life)] if task.process and not task.inside else []
+    return any(process.life != life for process, life in [*lives, *task.inside[-1:]])
 
 
 def _is_dead(task: Task) -> bool:
@@ -423,6 +508,19 @@ _house: list[House] = []
 def _listen(house: House | None) -> None:
     """Have this world hear of every transaction's end; SQLAlchemy's listeners are hung up once."""
     _house[:] = [house] if house else []
+
+
+def in_the_background(name: str, act: Callable[[], None]) -> None:
+    """Have something done a little later by the process that goes on now, if it lives until then."""
+    house = _house[0]
+    task = house._current
+    process = task.inside[-1][0] if task.inside else task.process or house.processes["web"]
+
+    def run() -> None:
+        with process.app.app_context():
+            act()
+
+    house.spawn(name, run, process)
 
 
 @event.listens_for(Session, "before_commit")

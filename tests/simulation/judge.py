@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import calendar
+import hashlib
 import json
 import re
+import uuid
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
+
 from invoice.services import proof
+from invoice.simulator.models import Delivery
 from tests.simulation.house import House
+from tests.simulation.operators import Operators
 from tests.simulation.people import Life, People
 
 _NAME = re.compile(r"([0-9A-Z]{26})-p(\d{4})-a(\d+)")
@@ -20,6 +26,12 @@ _OSLO = ZoneInfo("Europe/Oslo")
 _DEAD = ("FAILED", "CANCELLED")
 # How late a payment may be: outages, dead processes, and three days between those that are made up for.
 _GRACE = timedelta(days=20)
+# How long a call may take to leave, once it was decided on: the longest lease and the longest stall.
+_IN_FLIGHT = timedelta(minutes=25)
+_KEPT = timedelta(days=80)  # webhooks are forgotten after 90
+# Source: names.py. A key must come out the same after a restore, so this never changes.
+_NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
+_BODILESS = frozenset({"STOP", "CANCEL"})
 
 
 class Violation(AssertionError):
@@ -29,8 +41,8 @@ class Violation(AssertionError):
 class Judge:
     """Looks on."""
 
-    def __init__(self, house: House, people: People) -> None:
-        self._house, self._people = house, people
+    def __init__(self, house: House, people: People, operators: Operators) -> None:
+        self._house, self._people, self._operators = house, people, operators
         self._look = house.database
 
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
@@ -42,6 +54,7 @@ class Judge:
     def always(self) -> None:
         """Judge what may be asked at any moment, cheaply."""
         problems = [f"{name}: {row}" for name, query in _ALWAYS.items() for row in self._look.execute(query)]
+        problems += self._house.wrongs
         if problems:
             raise Violation("; ".join(problems))
 
@@ -54,6 +67,10 @@ class Judge:
         problems += self._agree(ledger)
         problems += self._one_agreement(ledger)
         problems += self._both_know(ledger)
+        problems += self._held(ledger)
+        problems += self._all_told()
+        problems += self._texts()
+        problems += self._keys(ledger)
         with self._house.app.app_context():
             found = [finding for finding in proof.examine() if finding.subject not in self._left_to_a_person()]
             problems += [f"{finding.number}: {finding.subject}" for finding in found]
@@ -78,6 +95,10 @@ class Judge:
             for name, amount, captured, refunded, status in self._look.execute(query)
         }
         theirs = {c["id"]: c for c in ledger["charges"]}
+        for name in self._taken_names():
+            del theirs[name]
+            if name in ours and ours.pop(name)[1]:
+                yield f"S2: {name} is somebody else's, and stands in our books as paid"
         for name, charge in theirs.items():
             summary = charge["summary"]
             money = (charge["amount"], summary["captured"], summary["refunded"])
@@ -89,6 +110,9 @@ class Judge:
             if name not in theirs and (row[1] or row[3] not in ("VOID", "PLANNED", "REFUSED", "SUBMITTING")):
                 yield f"S2: {name} is not at Vipps: {row}"
 
+    def _taken_names(self) -> set[str]:
+        return {name for life in self._people.lives for name in life.taken_names}
+
     def _one_agreement(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         """S7: one consent lives, and what was taken under another has gone back."""
         active = Counter(a["externalId"] for a in ledger["agreements"] if a["status"] == "ACTIVE")
@@ -97,7 +121,7 @@ class Judge:
         adopted = {row[0] for row in self._look.execute(query)}
         for charge in ledger["charges"]:
             kept = charge["summary"]["captured"] - charge["summary"]["refunded"]
-            if charge["agreementId"] not in adopted and kept:
+            if charge["agreementId"] not in adopted and kept and charge["id"] not in self._taken_names():
                 yield f"S7: {charge['id']} was taken under {charge['agreementId']} and not given back"
 
     def _both_know(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
@@ -109,27 +133,75 @@ class Judge:
             if (status == "ACTIVE") != (ulid in active):
                 yield f"L1: {ulid} is {status} here, and {'active' if ulid in active else 'not active'} at Vipps"
 
+    def _held(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+        """S15: while charging was held, none was sent; one that had been chosen before may have come a little later."""
+        query = "SELECT name, sent_at FROM charges WHERE sent_at IS NOT NULL"
+        sent = {name: _instant(at) for name, at in self._look.execute(query)}
+        made = {c["id"]: datetime.fromisoformat(c["created"]) for c in ledger["charges"] if c["id"] in sent}
+        for since, until in self._operators.held:
+            yield from (f"S15: {name} was chosen at {at}, held" for name, at in sent.items() if since < at < until)
+            after, before = since + _IN_FLIGHT, until - timedelta(seconds=1)  # the ledger's times are whole seconds
+            yield from (f"S15: {name} was made at {at}, held" for name, at in made.items() if after < at < before)
+
+    def _all_told(self) -> Iterator[str]:
+        """E1, E6: the partner has heard of every event; and what Vipps counts as taken in by us, we have."""
+        if self._house.lost is not None:
+            return
+        heard = {number: len(events) for number, events in self._house.partner.received.items()}
+        for number, count in self._look.execute("SELECT id, event_count FROM subscriptions WHERE event_count > 0"):
+            if heard.get(number, 0) != count:
+                yield f"E1: the partner heard {heard.get(number, 0)} of {count} events of subscription {number}"
+        since = self._house.time.at - _KEPT
+        stored = {body for (body,) in self._look.execute("SELECT body FROM inbound_events WHERE source = 'vipps'")}
+        with self._house.simulator._world.store.read() as session:
+            taken = select(Delivery).where(Delivery.outcome == "delivered", Delivery.created_at > since)
+            for delivery in session.scalars(taken):
+                if delivery.body not in stored:
+                    yield f"E6: a webhook was taken and is not there: {delivery.event} {delivery.subject}"
+
+    def _texts(self) -> Iterator[str]:
+        """Nobody gets the same text twice, unless whoever sent the first one stood still for very long."""
+        if self._house.stall_chance == 0 and self._house.lost is None:
+            texts = json.loads(self._house.vipps("GET", "/sim/messages").body)["messages"]
+            sent = Counter((text["to"], text["body"]) for text in texts)
+            yield from (f"L4: {to} has the same text {times} times" for (to, _), times in sent.items() if times > 1)
+
+    def _keys(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+        """S10: the key of an act can be worked out again from what it is, and it went out under that key."""
+        ours = {key for (key,) in self._look.execute("SELECT key FROM operations WHERE kind = 'REFUND'")}
+        for refund in ledger["refunds"] if self._house.lost is None else ():
+            if refund["idempotencyKey"] not in ours and not refund["idempotencyKey"].startswith("portal-"):
+                yield f"S10: {refund['amount']} of {refund['chargeId']} went back under a key that is no act's"
+        for name, kind, body, key in self._look.execute("SELECT name, kind, request, key FROM operations"):
+            digest = hashlib.sha256(body.encode()).hexdigest()
+            if key != str(uuid.uuid5(_NAMESPACE, f"{name}|{kind}|{digest}")) and (body or kind in _BODILESS):
+                yield f"S10: {kind} {name} has another key than its own"
+
     def _as_the_model_says(self, life: Life, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         """Say which periods had to be paid, from what really happened at Vipps and nothing that we wrote down."""
         query = "SELECT a.provider_agreement_id FROM agreements a JOIN subscriptions s ON s.id = a.subscription_id"
         adopted = {row[0] for row in self._look.execute(f"{query} WHERE s.ulid = ? AND is_adopted", (life.ulid,))}
         for agreement in (a for a in ledger["agreements"] if a["id"] in adopted):
             anchor = datetime.fromisoformat(agreement["start"]).astimezone(_OSLO).date()
-            charges = _by_period(life, [c for c in ledger["charges"] if c["agreementId"] == agreement["id"]])
+            ours = [c for c in ledger["charges"] if c["id"] not in life.taken_names]
+            charges = _by_period(life, [c for c in ours if c["agreementId"] == agreement["id"]])
+            lost = {int(found[2]) for name in life.taken_names if (found := _NAME.fullmatch(name))}
             for period, found in charges.items():
                 yield from self._as_asked(life, period, due_on(anchor, life.interval, period), found)
             ends = [agreement.get("stop") and datetime.fromisoformat(agreement["stop"]), life.cancel_accepted_at]
             end = min([at for at in ends if at] or [self._house.time.at])
-            for period in range(1, 60):
+            for period in set(range(1, 60)) - lost:
                 yield from self._paid_until(life, due_on(anchor, life.interval, period), end, charges.get(period, []))
 
     def _as_asked(self, life: Life, period: int, due: date, charges: list[dict[str, Any]]) -> Iterator[str]:
         """S1, S5, S14: once, the right amount, and on its day; late only when others had to be made up for."""
         if sum(_is_paid(life, c) for c in charges) > 1:
             yield f"S1: period {period} of {life.ulid} is paid more than once"
+        if period and len(charges) > 1 and any(c["status"] == "FAILED" for c in charges[:-1]):
+            yield f"S8: period {period} of {life.ulid} is asked for again after Vipps gave up"
         for charge in charges:
             asked = datetime.fromisoformat(charge["due"]).date()
-            if charge["amount"] != self._price(life, period):
+            if charge["amount"] not in self._prices(life, period):
                 yield f"S5: {charge['id']} is over {charge['amount']}"
             if period and not due <= asked <= due + _GRACE:
                 yield f"S14: {charge['id']} falls due on {asked} instead of {due}"
@@ -146,7 +218,8 @@ class Judge:
     def _directly(self, life: Life, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         """S6, S1: what a partner asked for by name has happened once, and if it was told so, it has happened."""
         theirs = {c["id"]: c for c in ledger["charges"]}
-        for name, (amount, is_told) in life.refunds.items():
+        wishes = [(n, amount, is_told) for n, asked in life.refunds.items() for amount, is_told in asked.items()]
+        for name, amount, is_told in wishes:
             times = sum(r["chargeId"] == name and r["amount"] == amount for r in ledger["refunds"])
             wholly = theirs[name]["summary"]["refunded"] == theirs[name]["summary"]["captured"]
             if times > 1 or (is_told and not times and not wholly):
@@ -160,8 +233,9 @@ class Judge:
         query = "SELECT 1 FROM subscriptions WHERE ulid = ? AND status <> 'ACTIVE'"
         return self._look.execute(query, (life.ulid,)).fetchone() is not None
 
-    def _price(self, life: Life, period: int) -> int:
-        return (life.amount if life.campaign is None else life.campaign) if period == 0 else life.amount
+    def _prices(self, life: Life, period: int) -> list[int]:
+        """Return what a period may cost: at first the campaign's price, then any that was ever asked for."""
+        return [life.campaign] if period == 0 and life.campaign is not None else life.prices
 
 
 def _by_period(life: Life, charges: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
@@ -176,8 +250,13 @@ def _by_period(life: Life, charges: list[dict[str, Any]]) -> dict[int, list[dict
 
 def _is_paid(life: Life, charge: dict[str, Any]) -> bool:
     """Tell whether money was taken and not given back, but for what the partner wanted to give back."""
-    summary = charge["summary"]
-    return bool(summary["captured"]) and (summary["captured"] > summary["refunded"] or charge["id"] in life.refunds)
+    summary, is_wanted_back = charge["summary"], charge["id"] in life.refunds or charge["id"] in life.portal
+    return bool(summary["captured"]) and (summary["captured"] > summary["refunded"] or is_wanted_back)
+
+
+def _instant(text: str) -> datetime:
+    """Read an instant of our tables."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def due_on(anchor: date, interval: str, period: int) -> date:
@@ -199,6 +278,10 @@ _ALWAYS = {
         JOIN operations o ON o.id = c.operation_id
         WHERE o.kind = 'CREATE' AND s.cancel_requested_at IS NOT NULL AND o.created_at > s.cancel_requested_at""",
     "S6 never more back than was taken": "SELECT name FROM charges WHERE refunded > captured",
+    "S6 never more wanted back than was taken": """
+        SELECT c.name FROM refunds r JOIN charges c ON c.id = r.charge_id WHERE r.status IN ('REQUESTED', 'DONE')
+        GROUP BY 1 HAVING sum(r.amount) > c.captured""",
+    "S11 what is settled is settled": "SELECT what FROM judged",
     "S10 one key, one body": "SELECT key FROM operations GROUP BY key HAVING count(DISTINCT request) > 1",
     "E2 events are counted without gaps": """
         SELECT subscription_id FROM events GROUP BY 1 HAVING max(seq) <> count(*)""",
@@ -211,6 +294,8 @@ _QUIET = {
         SELECT c.name, count(e.id) FROM charges c LEFT JOIN events e ON e.subscription_id = c.subscription_id
           AND e.type = 'charge.charged' AND json_extract(e.data, '$.charge') = c.name
         WHERE c.status = 'CHARGED' GROUP BY 1 HAVING count(e.id) <> 1""",
+    "L4 every event is on its way no more": """
+        SELECT seq, status, last_fault FROM deliveries WHERE status NOT IN ('DELIVERED', 'VOID')""",
     "L4 no cancel hangs": "SELECT id FROM subscriptions WHERE status = 'CANCELLING'",
     "E6 all that we were told is read": "SELECT id, source FROM inbound_events WHERE read_at IS NULL",
     "E1 an end is told once": """

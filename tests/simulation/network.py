@@ -81,6 +81,7 @@ CHANCES = {
     "429": 20,
     "401": 2,
 }
+_SLOW = 0.05  # of all calls
 
 
 class Weather:
@@ -101,6 +102,11 @@ class Weather:
             if drawn < 0:
                 return kind
         return None
+
+    def latency_s(self) -> float:
+        """Draw how long the next call takes: hardly any time, mostly."""
+        is_slow = self.weight > 0 and self._dice.random() < _SLOW
+        return self._dice.uniform(1, 5) if is_slow else 0.0
 
     def clear_up(self) -> None:
         """From now on nothing goes wrong."""

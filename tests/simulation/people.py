@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 
-from invoice.services import brakes, endings, journal
+from invoice.services import endings
+from invoice.services.changes import NewTerms
 from invoice.store.db import db, reading
 from invoice.store.models import Agreement, Subscription
 from invoice.web import services as reach
 from tests import factories
-from tests.simulation.databases import SQLite
 from tests.simulation.house import PARTNER, SERVICE, House
 from tests.simulation.network import Reply
 
@@ -40,10 +39,13 @@ class Life:
     cancel_accepted_at: datetime | None = None
     refused: bool = False
     ends_with_period: bool = False
-    refunds: dict[str, tuple[int, bool]] = field(
-        default_factory=dict
-    )  # charge -> what was asked back, and if told done
-    extras: dict[str, tuple[int, bool]] = field(default_factory=dict)  # name -> what was asked for, and if told done
+    prices: list[int] = field(default_factory=list)  # the first, and those that were asked for later
+    # charge -> what was asked back, and whether we were told that it is done
+    refunds: dict[str, dict[int, bool]] = field(default_factory=dict)
+    taken_names: set[str] = field(default_factory=set)  # of ours, under which somebody else has made a charge
+    portal: dict[str, int] = field(default_factory=dict)  # charge -> what was given back in Vipps' portal
+    # name -> what was asked for, and whether we were told that it is done
+    extras: dict[str, tuple[int, bool]] = field(default_factory=dict)
 
 
 class People:
@@ -52,19 +54,25 @@ class People:
     def __init__(self, house: House, *, days: int, subscriptions: int) -> None:
         self._house = house
         self._dice: random.Random = house.dice
+        self._acts = [
+            self._refund,
+            self._make_extra,
+            self._change_price,
+            self._refund_in_portal,
+            self._run_out_of_money,
+            self._be_in_the_way,
+        ]
         self._days = days
         self.lives: list[Life] = []
         for number in range(subscriptions):
             self.lives.append(self._life(number))
             house.spawn(f"person {number}", lambda n=number: self._live(self.lives[n]))  # type: ignore[misc]
-        house.spawn("outages", self._outages)
-        if house.lost is not None:
-            house.spawn("operator", lambda: self._set_back(house.lost))
 
     def _life(self, number: int) -> Life:
         interval = self._dice.choice(["WEEK", "WEEK", "WEEK", "MONTH", "MONTH"])
         campaign = self._dice.choice([None, None, 0, 1000])
-        return Life(f"order-{number}", interval, self._dice.choice([9900, 24900]), campaign)
+        amount = self._dice.choice([9900, 24900])
+        return Life(f"order-{number}", interval, amount, campaign, prices=[amount])
 
     # One subscriber
 
@@ -82,9 +90,10 @@ class People:
             self._wait(hours=self._dice.uniform(0, 48))
         else:
             self._wait(hours=self._dice.uniform(0, 24 * self._days * 0.6))
-        for act in self._dice.sample([self._refund, self._make_extra, self._stay, self._stay], 2):
+        for act in self._dice.sample([*self._acts, self._stay, self._stay], 3):
             act(life)
-        self._dice.choice([self._cancel, self._cancel, self._stop_in_app, self._end_with_period, self._stay])(life)
+            self._wait(hours=self._dice.choice([0, 0, 1, 200]))
+        self._dice.choice([self.cancel, self.cancel, self._stop_in_app, self._end_with_period, self._stay])(life)
         self._wait(hours=self._dice.uniform(0, 24))
         self._refund(life)
 
@@ -101,7 +110,7 @@ class People:
             "agreementUrl": "https://www.example.com/mine",
             "name": "Avisen",
             "paymentProvider": "Vipps",
-            "sendSMS": self._dice.random() < 0.3,
+            "sendSMS": self._dice.random() < 0.5,
         }
         if life.campaign is not None:
             body["campaignAmount"] = str(life.campaign // 100)
@@ -167,7 +176,8 @@ class People:
         if found:
             self._try("POST", f"/api/recurring/return/{PARTNER}/{found}")
 
-    def _cancel(self, life: Life) -> None:
+    def cancel(self, life: Life) -> None:
+        """Have the partner cancel it, at times twice."""
         answer = self._persist("DELETE", f"/api/recurring/cancel/{life.number}")
         if answer.status == 200 or b"Cancel" in answer.body:
             life.cancel_accepted_at = self._house.time.at
@@ -185,26 +195,86 @@ class People:
 
     def _end_with_period(self, life: Life) -> None:
         life.ends_with_period = True
-        self._at_home(lambda: endings.end_with_period(life.number or 0))
+        self._house.at_home(lambda: endings.end_with_period(life.number or 0))
         if self._dice.random() < 0.3:
             self._wait(hours=self._dice.uniform(0, 72))
-            self._at_home(lambda: endings.keep(life.number or 0))
+            self._house.at_home(lambda: endings.keep(life.number or 0))
 
     def _refund(self, life: Life) -> None:
-        """Give some money back, and ask again until there is a word."""
-        mine = [c for c in self._charges(life) if c["summary"]["captured"] and c["id"] not in life.refunds]
-        if not mine:
+        """Give some money back, and ask again until there is a word; at times two clerks at once."""
+        charge = self._paid(life)
+        if charge is None:
             return
-        charge = self._dice.choice(mine)
-        amount = self._dice.choice([100, 500, charge["summary"]["captured"]])
-        life.refunds[charge["id"]] = (amount, False)
+        whole = charge["summary"]["captured"]
+        first, *others = self._dice.choice([[100], [500], [whole], [100, 500], [whole, 500]])
+        for amount in others:
+            self._house.spawn(f"clerk of {life.order}", lambda a=amount: self._ask_back(life, charge, a))  # type: ignore[misc]
+        self._ask_back(life, charge, first)
+
+    def _ask_back(self, life: Life, charge: dict[str, Any], amount: int) -> None:
+        asked = life.refunds.setdefault(charge["id"], {})
+        asked[amount] = False
         item = {"agreement_id": charge["agreementId"], "charge_id": charge["id"], "price": amount}
-        told = self._ask_directly("refund", item)
-        life.refunds[charge["id"]] = (amount, told == "done")
+        asked[amount] = self._ask_directly("refund", item) == "done"
+
+    def _refund_in_portal(self, life: Life) -> None:
+        """Give money back without our knowing; without any webhook nobody would ever tell us."""
+        charge = None if self._house.switches["webhooks_lost"] or self._house.lost else self._paid(life)
+        if charge is None:
+            return
+        path = f"/recurring/v3/agreements/{charge['agreementId']}/charges/{charge['id']}/refund"
+        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"portal-{charge['id']}")
+        self._house.tell(f"gives 300 of {charge['id']} back: {answer.status}")
+        if answer.status < 300:
+            life.portal[charge["id"]] = 300
+
+    def _be_in_the_way(self, life: Life) -> None:
+        """Make a charge at Vipps under the very name that our next one will have."""
+        with self._house.app.app_context(), reading():
+            found = db.session.get(Subscription, life.number)
+            name = f"{life.ulid}-p{found.next_period:04d}-a0" if found is not None else ""
+        for agreement in self._agreements(life) if name and self._house.lost is None else ():
+            body = {
+                "amount": 100,
+                "currency": "NOK",
+                "description": "A mistake",
+                "due": f"{self._house.time.at + timedelta(days=10):%Y-%m-%d}",
+                "retryDays": 0,
+                "transactionType": "DIRECT_CAPTURE",
+                "orderId": name,
+            }
+            path = f"/recurring/v3/agreements/{agreement['id']}/charges"
+            answer = self._house.portal(path, json.dumps(body).encode(), f"mistake-{name}")
+            self._house.tell(f"takes the name {name}: {answer.status}")
+            if answer.status < 300:
+                life.taken_names.add(name)
+
+    def _paid(self, life: Life) -> dict[str, Any] | None:
+        paid = [c for c in self._charges(life) if c["summary"]["captured"] > c["summary"]["refunded"]]
+        mine = [c for c in paid if c["id"] not in life.refunds and c["id"] not in life.portal]
+        return self._dice.choice(mine) if mine else None
+
+    def _change_price(self, life: Life) -> None:
+        """Ask for a little more; of some that are refused nobody hears again."""
+        if self._house.lost is not None:
+            return  # what was asked for in the hours that were lost is not known to anybody
+        amount = life.prices[-1] + 500
+        changes = self._house.app.extensions[reach.SERVICES].changes
+        if self._house.at_home(lambda: changes.change(life.number or 0, NewTerms(amount=amount))):
+            life.prices.append(amount)
+
+    def _run_out_of_money(self, life: Life) -> None:
+        """Have nothing on the account for some days, or ever again."""
+        for agreement in self._agreements(life):
+            funds = {"funds": {"agreementId": agreement["id"], "available": False}}
+            self._house.vipps("POST", "/sim/switches", json.dumps(funds).encode())
+            self._wait(hours=self._dice.choice([24, 24 * 6, 24 * 400]))
+            funds["funds"]["available"] = True
+            self._house.vipps("POST", "/sim/switches", json.dumps(funds).encode())
 
     def _make_extra(self, life: Life) -> None:
         """Charge something besides, by a name of the partner's own, and ask again until there is a word."""
-        active = [a for a in self._ledger()["agreements"] if a["externalId"] == life.ulid and a["status"] == "ACTIVE"]
+        active = self._agreements(life)
         if not active:
             return
         name, amount = f"{life.order}-x{len(life.extras)}", 2500
@@ -227,67 +297,20 @@ class People:
     def _ledger(self) -> Any:
         return json.loads(self._house.vipps("GET", "/sim/ledger").body)
 
+    def _agreements(self, life: Life) -> list[dict[str, Any]]:
+        return [a for a in self._ledger()["agreements"] if a["externalId"] == life.ulid and a["status"] == "ACTIVE"]
+
     def _charges(self, life: Life) -> list[dict[str, Any]]:
-        return [c for c in self._ledger()["charges"] if c["externalAgreementId"] == life.ulid]
+        mine = [c for c in self._ledger()["charges"] if c["externalAgreementId"] == life.ulid]
+        return [c for c in mine if c["id"] not in life.taken_names]
 
     def _stay(self, life: Life) -> None:
         """Stay a subscriber as one is."""
-
-    # The rest of the world
-
-    def _outages(self) -> None:
-        """Vipps is away for a while, now and then."""
-        for _ in range(self._dice.choice([0, 1, 1, 2])):
-            self._wait(hours=self._dice.uniform(0, 24 * self._days / 3))
-            self._house.weather.is_out = self._house.weather.weight > 0
-            self._house.tell("an outage begins")
-            self._wait(hours=self._dice.choice([0.5, 6, 30, 96]))
-            self._house.weather.is_out = False
-            self._house.tell("the outage is over")
-
-    def _set_back(self, lost: timedelta) -> None:
-        """Back the books up, lose what came after, read it back, and ask again for what only they had known."""
-        assert isinstance(self._house.database, SQLite)
-        self._wait(hours=self._dice.uniform(24, 24 * self._days * 0.4))
-        self._house.database.back_up()
-        kept_at = self._house.time.at
-        self._house.tell("the books are backed up")
-        self._wait(seconds=lost.total_seconds())
-        self._house.set_back()
-        self._house.tell(f"the books go back to {kept_at}")
-        self._wait(minutes=self._dice.uniform(1, 60))
-        self._at_home(lambda: self._house.tell(f"held: {[brake.reason for brake in brakes.list_all()]}"))
-        while not self._at_home(self._read_back):
-            self._wait(minutes=30)
-        self._at_home(lambda: brakes.start(None))
-        for life in self.lives:
-            if life.cancel_accepted_at is not None and life.cancel_accepted_at >= kept_at:
-                self._cancel(life)
-
-    def _read_back(self) -> None:
-        paths = self._house._folder.glob("worker*.json")
-        noted = [marks for path in sorted(paths) if (marks := journal.read(path, self._house.database.url))]
-        services = self._house.app.extensions[reach.SERVICES]
-        report = services.reconcile.run(max(noted, key=lambda marks: marks.operations, default=None), self._wait_s)
-        self._house.tell(f"read back: {dict(report.counts)}, {report.strangers}")
 
     # Ways
 
     def _wait(self, **by: float) -> None:
         self._house.rest(timedelta(**by))
-
-    def _wait_s(self, seconds: float) -> None:
-        self._wait(seconds=seconds)
-
-    def _at_home(self, act: Callable[[], object]) -> bool:
-        """Have an operator do something; what cannot be done is not done. Return whether it was."""
-        try:
-            with self._house.app.app_context():
-                act()
-                return True
-        except Exception as error:  # noqa: BLE001 - the judge looks at what came of it
-            self._house.tell(f"could not: {type(error).__name__}: {error}")
-            return False
 
     def _try(self, method: str, path: str, body: Any = None) -> Reply | None:
         raw = b"" if body is None else json.dumps(body).encode()

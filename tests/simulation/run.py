@@ -25,6 +25,7 @@ from tests.simulation.chance import Time, governed
 from tests.simulation.databases import PostgreSQL, SQLite
 from tests.simulation.house import SERVICE, START, VIPPS, house
 from tests.simulation.judge import Judge, Violation
+from tests.simulation.operators import Operators
 from tests.simulation.people import People
 
 # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
@@ -104,12 +105,13 @@ def simulate(
     seldom = _SELDOM if days <= _LONG else 7 * _SELDOM
     with silent(), governed(seed, time) as dice, house(folder, database, dice, time, seldom, lost) as world:
         people = People(world, days=days, subscriptions=subscriptions)
-        judge = Judge(world, people)
+        judge = Judge(world, people, Operators(world, people, days=days))
         if not postgres:
             world.checks.append(judge.always)
         try:
             world.run(start + timedelta(days=days))
-            world.weather.clear_up()
+            for weather in (world.weather, world.partner.weather):
+                weather.clear_up()
             world.crash_chance = world.stall_chance = 0.0
             world.run(start + timedelta(days=days) + _CALM)
             if not postgres:

@@ -36,7 +36,7 @@ from invoice.store.models import (
     Subscription,
 )
 from invoice.store.queries.due import is_braked, is_frozen
-from invoice.store.queries.proof import Found, of_charge, of_subscription
+from invoice.store.queries.proof import Found, ago, days_ago, of_charge, of_subscription
 
 _C, _S, _O = ChargeStatus, SubscriptionStatus, OperationStatus
 _OPEN = (_O.READY, _O.INFLIGHT, _O.UNKNOWN)
@@ -62,7 +62,7 @@ def _times_told(of: type[Charge] | type[Subscription], *which: ColumnElement[boo
     return found.correlate(of, Subscription).scalar_subquery()
 
 
-def not_told_once(_: datetime) -> Found:
+def not_told_once() -> Found:
     """E1: a payment that stands in a state that its partner was not told, or was told twice."""
     told = case(*((Charge.status == status, literal(name)) for status, name in TOLD.items()))
     mine = and_(Event.subscription_id == Charge.subscription_id, Event.data["charge"].as_string() == Charge.name)
@@ -70,7 +70,7 @@ def not_told_once(_: datetime) -> Found:
     return of_charge(Charge.status.in_(list(TOLD)), Subscription.is_scheduled, times != 1)
 
 
-def end_not_told_once(_: datetime) -> Found:
+def end_not_told_once() -> Found:
     """E1: an end or a beginning that was not told, or was told twice, or was told and is not so."""
     mine = Event.subscription_id == Subscription.id
     end = case(*((Subscription.status == status, literal(name)) for status, name in _ENDS.items()))
@@ -81,7 +81,7 @@ def end_not_told_once(_: datetime) -> Found:
     return of_subscription(Subscription.is_scheduled, or_(wrong_end, wrong_begin))
 
 
-def gaps(_: datetime) -> Found:
+def gaps() -> Found:
     """E2: a timeline with a gap."""
     numbers = select(func.count(), func.max(Event.seq)).where(Event.subscription_id == Subscription.id)
     count = numbers.with_only_columns(func.count()).scalar_subquery()
@@ -89,7 +89,7 @@ def gaps(_: datetime) -> Found:
     return of_subscription(or_(count != last, count != Subscription.event_count))
 
 
-def out_of_order(_: datetime) -> Found:
+def out_of_order() -> Found:
     """E3: an event that was delivered before an earlier one of the same subscription and lane."""
     later = aliased(Delivery)
     is_later = and_(later.subscription_id == Delivery.subscription_id, later.lane_id == Delivery.lane_id)
@@ -101,31 +101,31 @@ def out_of_order(_: datetime) -> Found:
     return found.join(Lane, Lane.id == Delivery.lane_id).where(waiting, overtaken)
 
 
-def told_and_not_so(_: datetime) -> Found:
+def told_and_not_so() -> Found:
     """E4: a partner was told that something was paid, and the books hold no such money."""
     mine = and_(Event.subscription_id == Charge.subscription_id, Event.data["charge"].as_string() == Charge.name)
     is_told = exists().where(mine, Event.type == TOLD[_C.CHARGED])
     return of_charge(Charge.captured == 0, is_told)
 
 
-def texts_at_odds(now: datetime) -> Found:
+def texts_at_odds() -> Found:
     """E5, L4: a text that was sent a third time, or of which nothing is known after three days."""
     known = [MessageStatus.DELIVERED, MessageStatus.UNDELIVERED, MessageStatus.FAILED, MessageStatus.VOID]
-    lost = and_(Message.status == MessageStatus.QUEUED, Message.created_at < now - _TEXT_LIFE)
+    lost = and_(Message.status == MessageStatus.QUEUED, Message.created_at < ago(_TEXT_LIFE))
     found = select(literal("message ") + cast(Message.id, String), Message.partner_id)
     return found.where(or_(Message.sends > 2, and_(Message.status.not_in(known), lost)))
 
 
-def unread(now: datetime) -> Found:
+def unread() -> Found:
     """E6: what we were told and nobody reads."""
     found = select(literal("inbound ") + cast(InboundEvent.id, String), literal(EVERYONE))
-    return found.where(InboundEvent.read_at.is_(None), InboundEvent.next_at < now - _LATE)
+    return found.where(InboundEvent.read_at.is_(None), InboundEvent.next_at < ago(_LATE))
 
 
-def not_looked_at(now: datetime) -> Found:
+def not_looked_at() -> Found:
     """L1: an agreement that may live and that nobody will look at, or whose look is late."""
     is_live = Agreement.status.in_([AgreementStatus.PENDING, AgreementStatus.ACTIVE])
-    is_late = or_(Agreement.check_at.is_(None), Agreement.check_at < now - timedelta(minutes=15))
+    is_late = or_(Agreement.check_at.is_(None), Agreement.check_at < ago(timedelta(minutes=15)))
     running = exists().where(
         Operation.kind == "STOP", Operation.subject_id == Agreement.id, Operation.status.in_(_OPEN)
     )
@@ -134,20 +134,18 @@ def not_looked_at(now: datetime) -> Found:
     return found.where(is_live, Agreement.provider_agreement_id.is_not(None), is_late, ~running)
 
 
-def not_planned(now: datetime) -> Found:
+def not_planned() -> Found:
     """L2: a period whose row is late, or that was skipped."""
-    yesterday = (now - timedelta(days=1)).date()
     periods = select(func.count(Charge.period.distinct())).where(
         Charge.subscription_id == Subscription.id, Charge.period > 0, ~Charge.is_surplus
     )
     skipped = periods.scalar_subquery() != Subscription.next_period - 1
     is_ours = and_(Subscription.status == _S.ACTIVE, Subscription.is_scheduled)
-    return of_subscription(is_ours, or_(Subscription.next_plan_on < yesterday, skipped))
+    return of_subscription(is_ours, or_(Subscription.next_plan_on < days_ago(1), skipped))
 
 
-def not_sent(now: datetime) -> Found:
+def not_sent() -> Found:
     """L2: a planned charge that should have left the day before yesterday, and that nothing holds."""
-    late_on = (now - timedelta(days=2)).date()
     waits = aliased(Charge)
     held_up = exists().where(
         waits.subscription_id == Charge.subscription_id,
@@ -156,39 +154,39 @@ def not_sent(now: datetime) -> Found:
         waits.status.in_([_C.PLANNED, _C.SUBMITTING, _C.SUBMITTED]),
     )
     suspended = exists().where(Partner.id == Subscription.partner_id, Partner.suspended_at.is_not(None))
-    is_waiting = and_(Charge.status == _C.PLANNED, Charge.submit_on < late_on, Charge.period > 0)
+    is_waiting = and_(Charge.status == _C.PLANNED, Charge.submit_on < days_ago(2), Charge.period > 0)
     is_ours = and_(Subscription.status == _S.ACTIVE, ~is_braked(Subscription.partner_id), ~suspended)
     return of_charge(is_waiting, ~held_up, is_ours)
 
 
-def in_flight_for_ever(now: datetime) -> Found:
+def in_flight_for_ever() -> Found:
     """L3, L4: an act whose lease ran out long ago, or that is uncertain for a day, or open for a week."""
-    stuck = and_(Operation.status == _O.INFLIGHT, Operation.lease_until < now - _LATE)
-    doubtful = and_(Operation.status == _O.UNKNOWN, Operation.first_sent_at < now - timedelta(hours=24))
-    old = and_(Operation.status.in_(_OPEN), Operation.created_at < now - _LIFE, Operation.next_at < now + _LIFE)
+    stuck = and_(Operation.status == _O.INFLIGHT, Operation.lease_until < ago(_LATE))
+    doubtful = and_(Operation.status == _O.UNKNOWN, Operation.first_sent_at < ago(timedelta(hours=24)))
+    old = and_(Operation.status.in_(_OPEN), Operation.created_at < ago(_LIFE), Operation.next_at < ago(-_LIFE))
     return _of_operation(or_(stuck, doubtful, and_(old, Operation.kind != "CHANGE")), ~is_frozen())
 
 
-def idle_or_storming(now: datetime) -> Found:
+def idle_or_storming() -> Found:
     """L6: work that is due and that nobody does, or that was tried a hundred times."""
-    idle = and_(Operation.status.in_([_O.READY, _O.UNKNOWN]), Operation.next_at < now - _LATE)
+    idle = and_(Operation.status.in_([_O.READY, _O.UNKNOWN]), Operation.next_at < ago(_LATE))
     return _of_operation(or_(idle, and_(Operation.status.in_(_OPEN), Operation.attempts > _MOST_TRIES)), ~is_frozen())
 
 
-def cancel_hangs(now: datetime) -> Found:
+def cancel_hangs() -> Found:
     """L5: a cancel that Vipps has not confirmed within a quarter of an hour."""
-    return of_subscription(Subscription.status == _S.CANCELLING, Subscription.cancel_requested_at < now - _STOP_LIFE)
+    return of_subscription(Subscription.status == _S.CANCELLING, Subscription.cancel_requested_at < ago(_STOP_LIFE))
 
 
-def not_delivered(now: datetime) -> Found:
+def not_delivered() -> Found:
     """L4: an event that was given up, or that is owed for longer than a month."""
     is_open = Delivery.status.in_([DeliveryStatus.READY, DeliveryStatus.INFLIGHT, DeliveryStatus.WAITING])
-    is_old = and_(is_open, Delivery.owed_since < now - _EVENT_LIFE - _LIFE)
+    is_old = and_(is_open, Delivery.owed_since < ago(_EVENT_LIFE + _LIFE))
     found = select(literal("delivery ") + cast(Delivery.id, String), Lane.partner_id)
     return found.join(Lane, Lane.id == Delivery.lane_id).where(or_(Delivery.status == DeliveryStatus.PARKED, is_old))
 
 
-def of_another_partner(_: datetime) -> Found:
+def of_another_partner() -> Found:
     """T1: an event or a text that is filed under another partner than its subscription."""
     found = select(literal("event ") + cast(Event.id, String), Event.partner_id)
     return found.join(Subscription, Subscription.id == Event.subscription_id).where(
@@ -196,14 +194,14 @@ def of_another_partner(_: datetime) -> Found:
     )
 
 
-def asked_elsewhere(_: datetime) -> Found:
+def asked_elsewhere() -> Found:
     """T2: an act for a charge or an agreement that went out under another account than its own."""
     wrong = and_(Operation.kind.in_(["STOP", "DRAFT"]), Operation.account != Agreement.account)
     found = select(Operation.name, Subscription.partner_id).join(Agreement, Agreement.id == Operation.subject_id)
     return found.join(Subscription, Subscription.id == Agreement.subscription_id).where(wrong)
 
 
-def drafted_by_nobody(_: datetime) -> Found:
+def drafted_by_nobody() -> Found:
     """S13: a further attempt at consent without anybody having pressed the button."""
     mine = and_(Event.subscription_id == Subscription.id, Event.type == "consent.opened")
     pressed = exists().where(mine, Event.data["attempt"].as_integer() == Agreement.attempt)

@@ -19,9 +19,11 @@ from invoice.store.models import Agreement, Charge, InboundEvent, JobRun, Operat
 from invoice.store.queries.due import is_unread, operation_is_due
 
 
-def jobs_put_off(now: datetime) -> frozenset[str]:
-    """Return the jobs that are not to run again yet."""
-    return frozenset(db.session.scalars(select(JobRun.name).where(JobRun.next_at > now)))
+def jobs_put_off(now: datetime) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the jobs that are not to run again yet, and those that failed when they last ran."""
+    is_off, has_failed = JobRun.next_at > now, JobRun.failures > 0
+    rows = db.session.execute(select(JobRun.name, is_off, has_failed).where(or_(is_off, has_failed))).all()
+    return frozenset(name for name, off, _ in rows if off), frozenset(name for name, _, failed in rows if failed)
 
 
 def take_job(name: str, now: datetime, lease: timedelta) -> bool:

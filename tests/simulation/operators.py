@@ -1,0 +1,90 @@
+"""What goes on around the house: outages, and the operators, who hold the charging now and then or restore a backup."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from invoice.clock import MARKET_ZONES
+from invoice.services import brakes, journal
+from invoice.web import services as reach
+from tests.simulation.databases import SQLite
+from tests.simulation.house import PARTNER, House
+from tests.simulation.network import Weather
+from tests.simulation.people import People
+
+
+class Operators:
+    """Those who run it. held: from when until when nothing new was to be charged."""
+
+    def __init__(self, house: House, people: People, *, days: int) -> None:
+        self._house, self._people, self._days = house, people, days
+        self._dice = house.dice
+        self.held: list[tuple[datetime, datetime]] = []
+        house.spawn("outages", lambda: self._outages(house.weather))
+        house.spawn("partner's outages", lambda: self._outages(house.partner.weather))
+        house.spawn("operator", self._hold if house.lost is None else self._set_back)
+
+    def _outages(self, weather: Weather) -> None:
+        """Be away for a while, now and then."""
+        for _ in range(self._dice.choice([0, 1, 1, 2])):
+            self._wait(hours=self._dice.uniform(0, 24 * self._days / 3))
+            weather.is_out = weather.weight > 0
+            self._house.tell("an outage begins")
+            self._wait(hours=self._dice.choice([0.5, 6, 30, 96]))
+            weather.is_out = False
+            self._house.tell("the outage is over")
+
+    def _hold(self) -> None:
+        """Hold all charging, best of all in the minute in which the day's charges leave, and let go again."""
+        for _ in range(self._dice.choice([0, 1, 2])):
+            self._wait(hours=self._dice.uniform(0, 24 * self._days / 3))
+            if self._dice.random() < 0.7:
+                self._wait_for_midnight()
+            whose = self._dice.choice([None, PARTNER])
+            if not self._house.at_home(lambda: brakes.stop(whose, "a drill")):  # noqa: B023 - called at once
+                continue
+            since = self._house.time.at
+            self._wait(hours=self._dice.choice([0.2, 5, 30]))
+            self.held.append((since, self._house.time.at))
+            self._house.at_home(lambda: brakes.start(whose))  # noqa: B023 - called at once
+
+    def _wait_for_midnight(self) -> None:
+        """Wait for the next day, and for some steps of what begins with it."""
+        now = self._house.time.at.astimezone(MARKET_ZONES["NO"])
+        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        self._house.rest(midnight - now)
+        for _ in range(self._dice.randrange(30)):
+            self._wait(seconds=0)
+
+    def _set_back(self) -> None:
+        """Back the books up, lose what came after, read it back, and ask again for what only they had known."""
+        assert isinstance(self._house.database, SQLite)
+        assert self._house.lost is not None
+        self._wait(hours=self._dice.uniform(24, 24 * self._days * 0.4))
+        self._house.database.back_up()
+        kept_at = self._house.time.at
+        self._house.tell("the books are backed up")
+        self._house.rest(self._house.lost)
+        self._house.set_back()
+        self._house.tell(f"the books go back to {kept_at}")
+        self._wait(minutes=self._dice.uniform(1, 60))
+        self._house.at_home(lambda: self._house.tell(f"held: {[brake.reason for brake in brakes.list_all()]}"))
+        while not self._house.at_home(self._read_back):
+            self._wait(minutes=30)
+        self._house.at_home(lambda: brakes.start(None))
+        for life in self._people.lives:
+            if life.cancel_accepted_at is not None and life.cancel_accepted_at >= kept_at:
+                self._people.cancel(life)
+
+    def _read_back(self) -> None:
+        paths = self._house.folder.glob("worker*.json")
+        noted = [marks for path in sorted(paths) if (marks := journal.read(path, self._house.database.url))]
+        services = self._house.app.extensions[reach.SERVICES]
+        report = services.reconcile.run(max(noted, key=lambda marks: marks.operations, default=None), self._wait_s)
+        self._house.tell(f"read back: {dict(report.counts)}, {report.strangers}")
+
+    def _wait(self, **by: float) -> None:
+        self._house.rest(timedelta(**by))
+
+    def _wait_s(self, seconds: float) -> None:
+        self._wait(seconds=seconds)
