@@ -42,7 +42,7 @@ NOON = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=5, help="how often the demo is killed in tests/journeys/test_kills.py"
+        "--kills", type=int, default=3, help="how often the demo is killed in tests/journeys/test_kills.py"
     )
     parser.addoption(
         "--screenshots", default="", help="a folder that tests/journeys/test_person.py leaves its pictures in"

@@ -54,7 +54,8 @@ def main(size: float, only: tuple[str, ...]) -> None:
 
 
 def _row(figure: Figure, size: float) -> dict[str, Any]:
-    return {**asdict(figure), "goal": max(figure.wanted, round(figure.wanted / size)), "commit": _commit()}
+    goal = figure.wanted if figure.is_whole else max(figure.wanted, round(figure.wanted / size))
+    return {**asdict(figure), "goal": goal, "commit": _commit()}
 
 
 def _commit() -> str:

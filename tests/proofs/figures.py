@@ -16,6 +16,7 @@ class Figure:
     found: int
     seconds: float
     notes: str = ""
+    is_whole: bool = False  # whatever the size, `wanted` is all there is
 
     @property
     def is_clean(self) -> bool:

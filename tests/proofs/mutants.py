@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import click
 
 from tests.proofs.figures import Figure
-from tests.simulation.mutants import LONG, MUTANTS, planted
+from tests.simulation.mutants import LISTED, LONG, MUTANTS, planted
 from tests.simulation.run import simulate
 
 _SEEDS = 1000
@@ -23,12 +23,15 @@ def prove(size: float) -> Iterator[Figure]:
         for name, seed in pool.imap_unordered(_hunt, [(name, seeds) for name in MUTANTS], chunksize=1):
             caught[name] = seed
             click.echo(f"{name}: {'escaped' if seed is None else f'caught by seed {seed}'}", err=True)
-    escaped = sorted(name for name, seed in caught.items() if seed is None)
-    worst = max((seed for seed in caught.values() if seed is not None), default=0)
-    notes = f"each within {worst + 1} seeds of at most {seeds}"
-    notes += f"; escaped: {', '.join(escaped)}" if escaped else ""
-    seconds, count = time.monotonic() - began, len(MUTANTS)
-    yield Figure("planted bugs", "bugs caught", count, count - len(escaped), len(escaped), seconds, notes)
+    seconds = time.monotonic() - began
+    for what, names in {"of the design's list": LISTED, "of our own": MUTANTS.keys() - LISTED}.items():
+        escaped = sorted(name for name in names if caught[name] is None)
+        worst = max((seed for name in names if (seed := caught[name]) is not None), default=0)
+        notes = f"each within {worst + 1} seeds of at most {seeds}"
+        notes += f"; escaped: {', '.join(escaped)}" if escaped else ""
+        yield Figure(
+            "planted bugs", what, len(names), len(names) - len(escaped), len(escaped), seconds, notes, is_whole=True
+        )
 
 
 def _hunt(chosen: tuple[str, int]) -> tuple[str, int | None]:

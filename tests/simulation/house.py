@@ -137,6 +137,7 @@ class House:
         self.tasks: list[Task] = []
         self.checks: list[Callable[[], None]] = []
         self.wrongs: list[str] = []  # what was seen to be wrong, whatever the tables say
+        self.had_late_texts = False  # one that was sent by somebody who had stood still for long
         self._hands: dict[str, Task] = {}  # who is at the act of that key
         self.partner = Partner(self)
         time.pause = self._pause
@@ -323,7 +324,7 @@ class House:
             self.tasks = [t for t in self.tasks if t is not task]
 
     def _next(self) -> datetime:
-        times = [t.wake_at for t in self.tasks if t.wake_at is not None]
+        times = [t.wake_at for t in self.tasks if t.wake_at is not None and not _is_dead(t)]
         times += [p.back_at for p in self.processes.values() if p.back_at is not None]
         theirs = next_due(self.simulator._world)
         ours = self.database.next_due()
@@ -380,6 +381,10 @@ class House:
         if self._is_stepped() and (seconds := weather.latency_s()):
             self.rest(timedelta(seconds=seconds))
 
+    def _is_late(self, task: Task | None) -> bool:
+        """Tell whether somebody may be too late for what it is at."""
+        return task is not None and task.late_at is not None and task.late_at > self.time.at - _PATIENCE
+
     @contextmanager
     def _in_hand(self, key: str | None) -> Iterator[None]:
         """R1: one act is in one hand at a time, unless whoever had it first has stood still for too long."""
@@ -388,8 +393,7 @@ class House:
             yield
             return
         other = self._hands.get(key, task)
-        is_late = other.late_at is not None and other.late_at > self.time.at - _PATIENCE
-        if other is not task and not is_late and not _is_gone(other) and not _is_dead(other):
+        if other is not task and not self._is_late(other) and not _is_gone(other) and not _is_dead(other):
             self.wrong(f"R1: {task.name} takes up what {other.name} is at")
         self._hands[key] = task
         try:
@@ -443,6 +447,7 @@ class House:
             reply = carry(self.simulator.app, method, url, headers, body) if happens else None
             if reply is not None and not kind:
                 self.tell(f"{method} {path}: {reply.status}")
+                self.had_late_texts |= "/Messages" in path and method == "POST" and self._is_late(self._running)
             self._is_news = True
             self.linger(self.weather)
             self.boundary(f"after {call}")

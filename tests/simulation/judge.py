@@ -161,7 +161,7 @@ class Judge:
 
     def _texts(self) -> Iterator[str]:
         """Nobody gets the same text twice, unless whoever sent the first one stood still for very long."""
-        if self._house.stall_chance == 0 and self._house.lost is None:
+        if not self._house.had_late_texts and self._house.lost is None:
             texts = json.loads(self._house.vipps("GET", "/sim/messages").body)["messages"]
             sent = Counter((text["to"], text["body"]) for text in texts)
             yield from (f"L4: {to} has the same text {times} times" for (to, _), times in sent.items() if times > 1)
@@ -281,6 +281,8 @@ _ALWAYS = {
     "S6 never more wanted back than was taken": """
         SELECT c.name FROM refunds r JOIN charges c ON c.id = r.charge_id WHERE r.status IN ('REQUESTED', 'DONE')
         GROUP BY 1 HAVING sum(r.amount) > c.captured""",
+    "S6 one refund of a charge at a time": """
+        SELECT charge_id FROM refunds WHERE status = 'REQUESTED' GROUP BY 1 HAVING count(*) > 1""",
     "S11 what is settled is settled": "SELECT what FROM judged",
     "S10 one key, one body": "SELECT key FROM operations GROUP BY key HAVING count(DISTINCT request) > 1",
     "E2 events are counted without gaps": """

@@ -206,7 +206,7 @@ class People:
         if charge is None:
             return
         whole = charge["summary"]["captured"]
-        first, *others = self._dice.choice([[100], [500], [whole], [100, 500], [whole, 500]])
+        first, *others = self._dice.choice([[100], [whole], [100, 500], [whole, 500]])
         for amount in others:
             self._house.spawn(f"clerk of {life.order}", lambda a=amount: self._ask_back(life, charge, a))  # type: ignore[misc]
         self._ask_back(life, charge, first)

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from invoice.config import Settings
 from invoice.services import partners
-from invoice.services.jobs import Jobs
+from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading
 from invoice.store.models import UsedNonce
 from tests.conftest import StandingClock, environ_for
@@ -270,13 +270,16 @@ def test_one_of_many_with_the_same_nonce_at_once_gets_in(
     assert Counter(together(app, *[knock] * 8)) == {200: 1, 401: 7}
 
 
-def test_a_nonce_is_remembered_while_its_request_could_be_taken(client: FlaskClient, time: StandingClock, jobs: Jobs):
+def test_a_nonce_is_remembered_while_its_request_could_be_taken(
+    client: FlaskClient, time: StandingClock, services: Services
+):
     a_partner()
     secret = partners.turn_hmac_on(10295)
     header = proofs.short(10295, secret, "GET", LIST, at=time.at + timedelta(minutes=10))
 
     assert ask(client, header).status_code == 200
     time.move(minutes=20)
+    jobs = Jobs(services)
     settle(jobs)  # among them job_nonces, which forgets
     assert ask(client, header).json == {"message": "Invalid HMAC"}
     time.move(hours=2)
