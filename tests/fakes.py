@@ -74,6 +74,7 @@ class FakePayments(_Port):
     def __init__(self, account: str = "123456") -> None:
         super().__init__()
         self.account = account
+        self.names_refunds = True  # by their keys, in a charge's history
         self.skew = timedelta(0)
         self.acts_late = False  # whether captures, cancels and changes are only accepted, and enacted by `catch_up`
         self.owed: list[Callable[[], None]] = []
@@ -376,7 +377,8 @@ class FakePayments(_Port):
             assert charge.refunded + amount <= charge.captured, "more is given back than was taken"
             whole = charge.refunded + amount == charge.captured
             status = ChargeStatus.REFUNDED if whole else ChargeStatus.PARTIALLY_REFUNDED
-            agreement.charges[name] = replace(charge, refunded=charge.refunded + amount, status=status)
+            named = (*charge.refunds, (key, amount)) if self.names_refunds else ()
+            agreement.charges[name] = replace(charge, refunded=charge.refunded + amount, status=status, refunds=named)
             self.refunds.append((name, amount, key))
         self.faults.take("refund", "after")
 

@@ -5,7 +5,7 @@ Pure. Facts: the vendor's OpenAPI file of October 2025.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -116,6 +116,7 @@ def charge(body: Any, agreement_id: str) -> ChargeView:
         is_initial=body.get("type") == "INITIAL",
         due_on=_date(body.get("due")),
         reserved_at=_first_at(body.get("history") or [], "RESERVE"),
+        refunds=tuple(_refunds(body.get("history") or [])),
     )
 
 
@@ -155,6 +156,13 @@ def _whole(value: object) -> int:
     if type(value) is not int:
         raise TypeError("An amount that is no integer.")
     return value
+
+
+def _refunds(history: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
+    """Return what went back, by whose key; one without a key is left out."""
+    for event in history:
+        if event["event"] == "REFUND" and event.get("success", True) and event.get("idempotencyKey"):
+            yield str(event["idempotencyKey"]), _whole(event["amount"])
 
 
 def _first_at(history: list[dict[str, Any]], event: str) -> datetime | None:

@@ -1,7 +1,8 @@
 """Money on its way back.
 
 No unique name fences a refund at the provider. So one at a time on each charge, with the provider's sum before it
-written down: whether ours has happened is read from that sum, never guessed.
+written down: whether ours has happened is read from the charge's history, which names keys, or else from that sum,
+never guessed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from invoice.clock import utc_now
 from invoice.errors import Conflict, Invalid, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
 from invoice.money import MINIMUM
-from invoice.providers.base import PaymentProvider
+from invoice.providers.base import ChargeView, PaymentProvider
 from invoice.services import outbox
 from invoice.services.accounts import Accounts
 from invoice.services.operations import Act, Claim, Operations, stage
@@ -154,12 +155,12 @@ class Refunds:
             amount, reason, before = refund.amount, refund.reason, refund.refunded_before
             captured, is_whole = charge.captured, before + amount == charge.captured
         payments = self._accounts.of(str(claim.account))
-        now = _refunded(payments, agreement_id, name)
+        seen = _look(payments, agreement_id, name)
         if before == _UNREAD:  # it was never sent
-            goal = _count_from(claim, now, amount, captured)
+            goal = _count_from(claim, seen.refunded if seen else 0, amount, captured)
         else:
             goal = before + amount
-            if now >= goal:
+            if _has_happened(seen, claim.key, goal):
                 return
             # All that is left cannot go back twice: Vipps gives back no more than it took. A part could.
             if not is_whole and utc_now() - claim.first_sent_at > _KEY_LIFE:
@@ -173,7 +174,9 @@ class Refunds:
             if claim.attempts == 1:
                 raise
             refused = refusal  # perhaps because an earlier try has done it
-        if _refunded(payments, agreement_id, name) < goal:
+        seen = _look(payments, agreement_id, name)
+        is_accepted = refused is None and seen is not None and seen.refunded >= goal
+        if not is_accepted and not _has_happened(seen, claim.key, goal):
             raise refused or ProviderUncertain("the refund was accepted and does not show yet")
 
     def settle(self, claim: Claim, result: None) -> None:  # noqa: ARG002 - a handler's signature
@@ -212,10 +215,22 @@ def _count_from(claim: Claim, before: int, amount: int, captured: int) -> int:
     return before + amount
 
 
-def _refunded(payments: PaymentProvider, agreement_id: str, name: str) -> int:
-    """Return the provider's sum. A look that fails says nothing of the refund: it leaves it in doubt."""
+def _look(payments: PaymentProvider, agreement_id: str, name: str) -> ChargeView | None:
+    """Look at the charge. A look that fails says nothing of the refund: it leaves it in doubt."""
     try:
-        view = payments.find_charge(agreement_id, name)
+        return payments.find_charge(agreement_id, name)
     except ProviderError as error:
         raise ProviderUncertain(error.message) from error
-    return view.refunded if view else 0
+
+
+def _has_happened(view: ChargeView | None, key: str, goal: int) -> bool:
+    """Tell whether a refund has happened: its key says so. Where keys do not account for all, the sum does.
+
+    Somebody may have given as much back in the provider's portal while ours was in doubt. Whether a history names our
+    key in every case nobody knows, so what is sent again after a "no" goes out under the same key.
+    """
+    if view is None:
+        return False
+    is_named = any(known == key for known, _ in view.refunds)
+    all_named = sum(amount for _, amount in view.refunds) == view.refunded
+    return is_named or (view.refunded >= goal and not all_named)

@@ -248,6 +248,22 @@ def test_a_charge_is_read(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
     )
 
 
+def test_a_charge_names_what_went_back_by_its_keys(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
+    refund = {"occurred": "2026-12-02T08:00:00Z", "event": "REFUND", "amount": 500, "idempotencyKey": "ours"}
+    history = [
+        {**refund, "event": "CAPTURE", "amount": 9900, "success": True},
+        {**refund, "success": True},
+        {**refund, "amount": 700, "idempotencyKey": "failed", "success": False},
+        {**refund, "amount": 900, "idempotencyKey": None, "success": True},
+    ]
+    fake_vipps.on("GET", CHARGE, a_charge(history=history))
+
+    found = vipps.find_charge("agr_1", "name-1")
+
+    assert found is not None
+    assert found.refunds == (("ours", 500),)
+
+
 def test_a_charge_without_the_optional_fields_is_read(vipps: VippsClient, fake_vipps: FakeVipps) -> None:
     fake_vipps.on("GET", CHARGE, {"id": "name-1", "amount": 1, "currency": "DKK", "status": "DUE"})
 

@@ -169,13 +169,16 @@ def given_back(number: int, payments: FakePayments) -> tuple[int, int]:
     return charge.refunded, payments.charge(charge.name).refunded
 
 
-def in_the_portal(number: int, payments: FakePayments, amount: int) -> None:
-    """Somebody gives money back at Vipps, and no webhook comes."""
+def in_the_portal(number: int, payments: FakePayments, amount: int, *, key: str | None = None) -> None:
+    """Somebody gives money back at Vipps, and no webhook comes. key: as the history names it."""
     name = charges(number)[0].name
     charge = payments.charge(name)
     whole = charge.refunded + amount == charge.captured
     status = ChargeStatus.REFUNDED if whole else ChargeStatus.PARTIALLY_REFUNDED
-    payments.agreements["agr_1"].charges[name] = replace(charge, refunded=charge.refunded + amount, status=status)
+    named = charge.refunds if key is None else (*charge.refunds, (key, amount))
+    payments.agreements["agr_1"].charges[name] = replace(
+        charge, refunded=charge.refunded + amount, status=status, refunds=named
+    )
     payments.refunds.append((name, amount, f"portal {len(payments.refunds)}"))
 
 
@@ -381,6 +384,43 @@ def test_what_the_portal_gave_back_is_not_taken_for_ours_though_the_first_look_f
     pass_time(jobs, time, hours=2)
 
     assert given_back(number, payments) == (6000, 6000)
+
+
+@pytest.mark.parametrize("happens", ["before", "after"])
+def test_what_the_portal_gives_back_while_ours_is_in_doubt_is_not_taken_for_ours(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, happens: str
+):
+    number, charge_id = a_paid_charge(services, payments)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    getattr(payments.faults, happens)("refund", ProviderUncertain("timeout"))
+    settle(jobs)
+    assert refund_rows()[0].status == RefundStatus.REQUESTED
+    in_the_portal(number, payments, 3000, key="somebody's")
+
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (6000, 6000)
+    assert len(payments.refunds) == 2
+    assert refund_rows()[0].status == RefundStatus.DONE
+
+
+def test_a_provider_that_names_refunds_by_keys_of_its_own_is_asked_under_the_same_key_and_then_believed(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    payments.names_refunds = False
+    services.refunds.refund(charge_id, 3000, "goodwill")
+    payments.faults.after("refund", ProviderUncertain("timeout"))
+    settle(jobs)
+    name = charges(number)[0].name
+    seen = payments.charge(name)
+    payments.agreements["agr_1"].charges[name] = replace(seen, refunds=(("its own", 3000),))
+
+    pass_time(jobs, time, hours=2)
+
+    assert given_back(number, payments) == (3000, 3000)
+    assert len(payments.refunds) == 1
+    assert refund_rows()[0].status == RefundStatus.DONE
 
 
 def test_more_than_the_portal_has_left_is_refused_and_the_row_is_looked_at(
