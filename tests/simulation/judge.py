@@ -168,10 +168,12 @@ class Judge:
 
     def _keys(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         """S10: the key of an act can be worked out again from what it is, and it went out under that key."""
-        ours = {key for (key,) in self._look.execute("SELECT key FROM operations WHERE kind = 'REFUND'")}
+        query = "SELECT o.key, r.status FROM operations o JOIN refunds r ON r.id = o.subject_id WHERE o.kind = 'REFUND'"
+        ours = dict(self._look.execute(query).fetchall())
         for refund in ledger["refunds"] if self._house.lost is None else ():
-            if refund["idempotencyKey"] not in ours and not refund["idempotencyKey"].startswith("portal-"):
-                yield f"S10: {refund['amount']} of {refund['chargeId']} went back under a key that is no act's"
+            status = ours.get(refund["idempotencyKey"])
+            if status != "DONE" and not refund["idempotencyKey"].startswith("portal-"):
+                yield f"S10: {refund['amount']} of {refund['chargeId']} went back; in our books it is {status}"
         for name, kind, body, key in self._look.execute("SELECT name, kind, request, key FROM operations"):
             digest = hashlib.sha256(body.encode()).hexdigest()
             if key != str(uuid.uuid5(_NAMESPACE, f"{name}|{kind}|{digest}")) and (body or kind in _BODILESS):
