@@ -13,7 +13,7 @@ from invoice.services import charges, outbox, refunds, stops
 from invoice.services.operations import Claim
 from invoice.store import queries
 from invoice.store.db import db
-from tests.simulation.mutants.planting import Patches, mutant
+from tests.simulation.mutants.planting import Patches, mutant, unguarded
 
 
 @mutant
@@ -24,7 +24,7 @@ def a_cancel_is_a_flag_only() -> Patches:
         queries.void_planned_charges(subscription.id)
         outbox.record(subscription, "subscription.cancelled")
 
-    return [patch.object(stops, "begin_cancel", begin)]
+    return [*unguarded("TRIGGER subscriptions_moves"), patch.object(stops, "begin_cancel", begin)]
 
 
 @mutant
