@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 class Partner:
     """Stands in for the pipe to partners. received: subscription -> number of an event -> its text."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, dice: random.Random) -> None:
         self._house = house
-        self.weather = Weather(house.dice)
+        self.weather = Weather(dice)
         self.received: dict[int, dict[int, bytes]] = {}
 
     def call(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
