@@ -89,7 +89,7 @@ class Weather:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
-        self.weight = dice.choice([0.0, 0.3, 1.0, 1.0, 1.0, 3.0, 6.0])
+        self.weight = dice.choice([0.0, 0.3, 1.0, 1.0, 1.0, 2.0, 4.0])
         self.is_out = False
 
     def fault(self) -> str | None:

@@ -80,7 +80,7 @@ class People:
         self._wait(hours=self._dice.uniform(0, 24 * self._days * 0.4))
         if not self._subscribe(life):
             return
-        for _ in range(self._dice.choice([1, 1, 2, 4])):
+        for _ in range(self._dice.choice([1, 4, 8, 8])):
             self._wait(minutes=self._dice.choice([0, 1, 30, 600, 3000]))
             if self._sign(life):
                 break
