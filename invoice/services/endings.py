@@ -62,8 +62,18 @@ def keep(subscription_id: int) -> None:
         subscription.stop_on = None
         # Only where planning had come to the end it goes on at once.
         subscription.next_plan_on = subscription.next_plan_on or today
-        queries.insert_ignoring(Charge, [row for charge in called_off if (row := _revive(subscription, charge))])
+        rows = [row for charge in called_off if (row := _revive(subscription, charge))]
+        queries.insert_ignoring(Charge, rows)
         outbox.record(subscription, "subscription.kept")
+        unsent = [charge.period for charge in called_off if charge.status == ChargeStatus.PLANNED and not charge.sends]
+        _tell_price_from(subscription, [*unsent, *(row["period"] for row in rows)])
+
+
+def _tell_price_from(subscription: Subscription, periods: Sequence[int]) -> None:
+    """A price that changed while these periods were called off counts from them on, which is earlier than was told."""
+    if periods and queries.bring_changes_forward(subscription.id, min(periods)):
+        facts = {"amount": subscription.amount, "from_period": min(periods)}
+        outbox.record(subscription, "subscription.changed", **facts)
 
 
 def _called_off_for(subscription: Subscription, stop_on: date) -> list[Charge]:

@@ -17,10 +17,11 @@ from invoice.errors import (
     ProviderUncertain,
 )
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, SubscriptionStatus
-from invoice.services import endings
+from invoice.services import endings, proof
 from invoice.services.changes import NewTerms
 from invoice.services.jobs import Jobs, Services
-from invoice.store.db import db, transaction
+from invoice.store import queries
+from invoice.store.db import db, reading, transaction
 from invoice.store.models import Charge, Partner
 from tests.bending import bending
 from tests.conftest import StandingClock
@@ -455,6 +456,11 @@ def test_what_is_put_back_is_charged_at_the_price_that_the_app_shows(
 
     assert charges(number)[-1].captured == 10900
     assert_the_books_hold(number, payments)
+    with reading():
+        news = [event for event in queries.timeline(number) if event.type == "subscription.changed"]
+        told = [event.data["from_period"] for event in news]
+    assert told == [2, 1]
+    assert proof.examine() == []
 
 
 def test_what_has_left_keeps_its_price_when_it_is_put_back(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, update
 
 from invoice.lifecycle import AGREEMENT_LIVE, CHARGE_OPEN, ChangeStatus, ChargeStatus, SubscriptionStatus
 from invoice.store.db import db
@@ -115,6 +115,13 @@ def open_change(subscription_id: int) -> Change | None:
     """The change that is asked for and not settled yet."""
     mine = (Change.subscription_id == subscription_id, Change.status == ChangeStatus.REQUESTED)
     return db.session.scalar(select(Change).where(*mine))
+
+
+def bring_changes_forward(subscription_id: int, period: int) -> int:
+    """Have all new prices that were to count from a later period count from this one; return how many those were."""
+    later = (Change.subscription_id == subscription_id, Change.amount.is_not(None), Change.from_period > period)
+    statement = update(Change).where(*later, Change.status == ChangeStatus.DONE).values(from_period=period)
+    return int(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
 def timeline(subscription_id: int, limit: int = 1000) -> Sequence[Event]:
