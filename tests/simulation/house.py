@@ -18,7 +18,7 @@ import requests
 from flask import Flask
 from greenlet import GreenletExit
 from sqlalchemy import event
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
 from app import create_app, equip
 from invoice.cli.simulator import simulator_environ
@@ -290,6 +290,7 @@ def _forget(app: Flask) -> None:
 
 
 _house: list[House] = []
+_WROTE = "has written"
 
 
 def _listen(house: House | None) -> None:
@@ -316,9 +317,21 @@ def _before_commit(session: Session) -> None:
         _house[0].may_die("a commit")
 
 
+@event.listens_for(Session, "do_orm_execute")
+def _on_execute(state: ORMExecuteState) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        state.session.info[_WROTE] = True
+
+
+@event.listens_for(Session, "after_flush")
+def _after_flush(session: Session, _: UOWTransaction) -> None:
+    session.info[_WROTE] = True
+
+
 @event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
-    if _house and _is_ours(session):
+    # Whoever has only looked leaves nothing for anybody.
+    if session.info.pop(_WROTE, False) and _house and _is_ours(session):
         _house[0].news()
 
 

@@ -154,6 +154,8 @@ class Hub(ABC):
             if not ready and self._is_news:
                 self._is_news = False
                 ready = [t for t in self.tasks if t.wake_at is None and not _is_dead(t)]
+                for task in ready:
+                    task.wake_at = self.time.at  # all of them, so that they meet
             if ready:
                 self._resume(self.dice.choice(ready))
                 self.time.move(timedelta(milliseconds=self.dice.randrange(1, 40)))

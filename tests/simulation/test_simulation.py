@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.mutants import planted
 from tests.simulation.run import simulate
 
 
@@ -19,3 +20,8 @@ def test_the_same_seed_tells_the_same_story():
 
     assert first.story == second.story
     assert len(first.story) > 5
+
+
+def test_a_planted_bug_is_caught():
+    with planted("charges_have_no_name_of_ours_and_a_random_key"):
+        assert any(simulate(seed, days=15).violation for seed in range(4))
