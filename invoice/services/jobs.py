@@ -203,7 +203,7 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
     """Do something for each row and return for how many; one row's failure leaves the others be.
 
     A provider that fails again and again is left alone: the rest comes back after its lease, and other work goes on.
-    Raises what it says when it has done nothing for anybody.
+    Raises what it says when it has done nothing for anybody; fewer failures may be those rows' own trouble.
     """
     done = 0
     failures: list[ProviderError] = []
@@ -219,7 +219,7 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
             logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
             logger.exception("%s: row %s fails.", name, row_id)
-    if failures and not done:
+    if len(failures) == _PATIENCE and not done:
         raise failures[-1]
     return done
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -38,6 +38,7 @@ MONTHLY = {
 
 
 def the_31st_after(day: date) -> date:
+    day += timedelta(days=1)
     while day.day != 31:
         day += timedelta(days=1)
     return day
@@ -65,11 +66,10 @@ def test_the_documented_payload_is_answered_and_texted(demo: Demo):
 
 
 def test_a_request_becomes_fourteen_renewals_and_a_cancel_ends_them(demo: Demo):
-    # Signed on the 31st, at noon.
-    now = demo.now()
-    demo.advance(days=(the_31st_after(now.date()) - now.date()).days)
-    anchor = demo.now().date()
-    assert anchor.day == 31
+    # Signed on the 31st, at noon, whatever the hour is now: late in the evening the date in Oslo is another one.
+    now, anchor = demo.now(), the_31st_after(demo.now().date())
+    noon = datetime.combine(anchor, time(12), UTC)
+    demo.advance(seconds=int((noon - now).total_seconds()))
 
     # A POST, a text, a link, a yes.
     answer = demo.subscribe(MONTHLY).json()
@@ -97,14 +97,14 @@ def test_a_request_becomes_fourteen_renewals_and_a_cancel_ends_them(demo: Demo):
     assert renewals == [(due, 29900) for due in month_ends(anchor, 14)]
     assert disagreements(demo) == []
 
-    # The end, and a quarter of nothing.
+    # The end, and a month of nothing, in which one more would have fallen due.
     assert demo.cancel(answer["subscriptionId"]).status_code == 200
     demo.advance(minutes=5)
     [agreement] = demo.ledger()["agreements"]
     assert agreement["status"] == "STOPPED"
     assert demo.listed()[0]["chargeStatus"] == "Cancelled"
     before = demo.ledger()
-    demo.advance(days=92)
+    demo.advance(days=32)
     assert demo.ledger() == before
     assert disagreements(demo) == []
 
@@ -156,11 +156,11 @@ def test_vipps_in_trouble_loses_nothing(demo: Demo, fault: str):
     demo.begin_fault("*", fault)
     demo.advance(hours=30)
     demo.end_faults()
-    demo.advance(months=2)
+    demo.advance(days=35)
 
     assert demo.listed()[0]["chargeStatus"] == "Active"
     assert disagreements(demo) == []
-    assert len([c for c in demo.ledger()["charges"] if c["status"] == "CHARGED"]) in (2, 3)
+    assert len([c for c in demo.ledger()["charges"] if c["status"] == "CHARGED"]) == 2
     assert len(demo.texts("+4791234567")) == 1
 
 

@@ -191,19 +191,22 @@ def test_vipps_down_for_a_day_ends_no_round_and_loses_nothing(
 def test_a_provider_that_is_away_for_long_is_asked_ever_more_rarely_and_as_ever_when_it_is_back(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):
-    number = services.subscriptions.request(a_partner(), a_wish()).subscription_id
-    payments.accept("agr_1")
+    partner = a_partner()
+    numbers = [services.subscriptions.request(partner, a_wish()).subscription_id for _ in range(3)]
+    for agreement_id in payments.agreements:
+        payments.accept(agreement_id)
     payments.faults.before("find_agreement", *[ProviderUncertain("down")] * 1000)
     time.move(minutes=1)
     for _ in range(6 * 60):
         settle(jobs)
         time.move(seconds=10)
-    assert 12 <= payments.calls.count("find_agreement") <= 20  # every five minutes, and more often at the beginning
+    # Three each time: every five minutes, and more often at the beginning.
+    assert 3 * 12 <= payments.calls.count("find_agreement") <= 3 * 20
     payments.faults = Faults()
 
     time.move(minutes=5)
     settle(jobs)
-    assert subscription(number).status == SubscriptionStatus.ACTIVE
+    assert {subscription(number).status for number in numbers} == {SubscriptionStatus.ACTIVE}
     with reading():
         _, failed = queries.jobs_put_off(utc_now())
     assert "consents" not in failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import itertools
 import json
 import re
 import uuid
@@ -192,8 +193,12 @@ class Judge:
                 yield from self._as_asked(life, period, due_on(anchor, life.interval, period), found)
             ends = [agreement.get("stop") and datetime.fromisoformat(agreement["stop"]), life.cancel_accepted_at]
             end = min([at for at in ends if at] or [self._house.time.at])
-            for period in set(range(1, 60)) - lost:
-                yield from self._paid_until(life, due_on(anchor, life.interval, period), end, charges.get(period, []))
+            for period in itertools.count(1):
+                due = due_on(anchor, life.interval, period)
+                if due > self._house.time.at.date() + _GRACE:
+                    break
+                if period not in lost:
+                    yield from self._paid_until(life, due, end, charges.get(period, []))
 
     def _as_asked(self, life: Life, period: int, due: date, charges: list[dict[str, Any]]) -> Iterator[str]:
         """S1, S5, S14: once, the right amount, and on its day; late only when others had to be made up for."""

@@ -48,7 +48,7 @@ class Operation(Base):
 
 
 class JobRun(Base):
-    """When a job that runs at intervals is to run again; the row "engine" is the worker's heartbeat."""
+    """When a job that runs at intervals, or that failed, is to run again; "engine" is the worker's heartbeat."""
 
     __tablename__ = "job_runs"
 
