@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -323,6 +324,19 @@ def anywhere(_: object) -> bool:
     return True
 
 
+def whole_request(connection: socket.socket) -> bytes:
+    """Read a request to its end: a connection that is closed with something unread takes its answer with it."""
+    heard, length = b"", 0
+    while b"\r\n\r\n" not in heard or len(heard.partition(b"\r\n\r\n")[2]) < length:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        heard += piece
+        found = re.search(rb"(?i)\r\ncontent-length: (\d+)\r\n", heard)
+        length = int(found[1]) if found else 0
+    return heard
+
+
 class Listener:
     """A socket on this machine that counts who connects. With a certificate it speaks TLS and answers 204."""
 
@@ -352,7 +366,7 @@ class Listener:
             try:
                 if self._context is not None:
                     connection = self._context.wrap_socket(connection, server_side=True)
-                    self.heard += connection.recv(65536)
+                    self.heard = whole_request(connection)
                     connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             except OSError:
                 pass
