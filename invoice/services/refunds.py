@@ -227,10 +227,11 @@ def _has_happened(view: ChargeView | None, key: str, goal: int) -> bool:
     """Tell whether a refund has happened: its key says so. Where keys do not account for all, the sum does.
 
     Somebody may have given as much back in the provider's portal while ours was in doubt. Whether a history names our
-    key in every case nobody knows, so what is sent again after a "no" goes out under the same key.
+    key in every case nobody knows, so what is sent again after a "no" goes out under the same key; and of all that was
+    left nobody asks whose it was, once it is back.
     """
     if view is None:
         return False
     is_named = any(known == key for known, _ in view.refunds)
-    all_named = sum(amount for _, amount in view.refunds) == view.refunded
-    return is_named or (view.refunded >= goal and not all_named)
+    is_anothers = sum(amount for _, amount in view.refunds) == view.refunded and goal < view.captured
+    return is_named or (view.refunded >= goal and not is_anothers)

@@ -22,6 +22,15 @@ def job(jobs: Jobs, name: str) -> Job:
     return next(job for job in jobs.table if job.name == name)
 
 
+def three_accepted(services: Services, payments: FakePayments) -> list[int]:
+    """Return the numbers of three subscriptions that people have accepted, which nobody has seen yet."""
+    partner = a_partner()
+    numbers = [services.subscriptions.request(partner, a_wish()).subscription_id for _ in range(3)]
+    for agreement_id in payments.agreements:
+        payments.accept(agreement_id)
+    return numbers
+
+
 def test_every_job_is_run_by_what_is_due_or_at_intervals(jobs: Jobs):
     assert {job.name for job in jobs.table if job.every is None} == queries.WORK
 
@@ -154,10 +163,7 @@ def test_job_webhooks_replaces_a_registration_whose_secret_was_lost(payments: Fa
 def test_a_row_that_cannot_be_looked_at_leaves_the_others_be(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):
-    partner = a_partner()
-    numbers = [services.subscriptions.request(partner, a_wish()).subscription_id for _ in range(3)]
-    for agreement_id in payments.agreements:
-        payments.accept(agreement_id)
+    numbers = three_accepted(services, payments)
     payments.faults.before("find_agreement", RuntimeError("a bug"))
     time.move(minutes=1)
 
@@ -191,10 +197,7 @@ def test_vipps_down_for_a_day_ends_no_round_and_loses_nothing(
 def test_a_provider_that_is_away_for_long_is_asked_ever_more_rarely_and_as_ever_when_it_is_back(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):
-    partner = a_partner()
-    numbers = [services.subscriptions.request(partner, a_wish()).subscription_id for _ in range(3)]
-    for agreement_id in payments.agreements:
-        payments.accept(agreement_id)
+    numbers = three_accepted(services, payments)
     payments.faults.before("find_agreement", *[ProviderUncertain("down")] * 1000)
     time.move(minutes=1)
     for _ in range(6 * 60):

@@ -404,21 +404,23 @@ def test_what_the_portal_gives_back_while_ours_is_in_doubt_is_not_taken_for_ours
     assert refund_rows()[0].status == RefundStatus.DONE
 
 
+@pytest.mark.parametrize(("amount", "asked"), [(3000, 2), (9900, 1)])
 def test_a_provider_that_names_refunds_by_keys_of_its_own_is_asked_under_the_same_key_and_then_believed(
-    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, amount: int, asked: int
 ):
     number, charge_id = a_paid_charge(services, payments)
     payments.names_refunds = False
-    services.refunds.refund(charge_id, 3000, "goodwill")
+    services.refunds.refund(charge_id, amount, "goodwill")
     payments.faults.after("refund", ProviderUncertain("timeout"))
     settle(jobs)
     name = charges(number)[0].name
     seen = payments.charge(name)
-    payments.agreements["agr_1"].charges[name] = replace(seen, refunds=(("its own", 3000),))
+    payments.agreements["agr_1"].charges[name] = replace(seen, refunds=(("its own", amount),))
 
     pass_time(jobs, time, hours=2)
 
-    assert given_back(number, payments) == (3000, 3000)
+    assert given_back(number, payments) == (amount, amount)
+    assert payments.calls.count("refund") == asked  # all that was left cannot go twice: once it is back, it is back
     assert len(payments.refunds) == 1
     assert refund_rows()[0].status == RefundStatus.DONE
 
