@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ NOON = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=3, help="how often the demo is killed in tests/journeys/test_kills.py"
+    )
+    parser.addoption(
+        "--months", type=int, default=5, help="how long the subscriber of tests/journeys/test_story.py stays"
     )
     parser.addoption(
         "--screenshots", default="", help="a folder that tests/journeys/test_person.py leaves its pictures in"
@@ -127,15 +131,22 @@ def postgres() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def empty_sqlite(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty, migrated SQLite; it has the same address in every test."""
+    path = tmp_path_factory.getbasetemp() / "invoice.sqlite3"
+    for old in path.parent.glob(f"{path.name}*"):
+        old.unlink()
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """An empty, migrated database; it has the same address in every test."""
     if request.param == "sqlite":
-        path = tmp_path_factory.getbasetemp() / "invoice.sqlite3"
-        for old in path.parent.glob(f"{path.name}*"):
-            old.unlink()
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
-        return f"sqlite:///{path}"
+        empty: str = request.getfixturevalue("empty_sqlite")
+        return empty
     address: str = request.getfixturevalue("postgres")
     engine = create_engine(address)
     with engine.begin() as connection:
@@ -159,29 +170,39 @@ def sms() -> FakeSms:
     return FakeSms()
 
 
-@cache
-def _kept_app(database_url: str) -> Flask:
-    """Return one application for each database: with it are kept its routes, and every statement that was compiled."""
-    return create_app(Settings.from_environ(environ_for(database_url)))
+@lru_cache(maxsize=16)
+def _kept_app(environ: frozenset[tuple[str, str]]) -> Flask:
+    """Return one application for each environment: kept with it are its routes, and every statement it put together."""
+    return create_app(Settings.from_environ(dict(environ)))
+
+
+@contextmanager
+def opened(environ: Mapping[str, str], **ports: Any) -> Iterator[Flask]:
+    """The application of an environment, with a new memory. What changes its routes takes `app_of_its_own`."""
+    app = _kept_app(frozenset(environ.items()))
+    equip(app, app.extensions[SETTINGS], **ports)
+    with _at_work(app):
+        yield app
 
 
 @pytest.fixture
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
-    """The application, with a new memory. What changes its routes takes `app_of_its_own`."""
-    app = _kept_app(database_url)
-    equip(app, app.extensions[SETTINGS], payments=payments, sms=sms)
-    yield from _open(app)
+    with opened(environ_for(database_url), payments=payments, sms=sms) as app:
+        yield app
 
 
 @pytest.fixture
 def app_of_its_own(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
-    yield from _open(create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms))
+    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms)
+    with _at_work(app):
+        yield app
 
 
-def _open(app: Flask) -> Iterator[Flask]:
+@contextmanager
+def _at_work(app: Flask) -> Iterator[None]:
     app.testing = True
     with app.app_context():
-        yield app
+        yield
         db.session.remove()
         db.engine.dispose()
 

@@ -12,12 +12,9 @@ from typing import Any
 
 from flask import Flask
 
-from app import create_app
-from invoice.config import Settings
 from invoice.providers.guard import Guard
 from invoice.providers.outbound import PartnerPipe
-from invoice.store.db import db
-from tests.conftest import environ_for
+from tests.conftest import environ_for, opened
 from tests.fakes import FakePayments, FakeSms
 
 
@@ -143,11 +140,7 @@ def on_this_machine(
     database_url: str, payments: FakePayments, sms: FakeSms, *, total_s: float = 5.0
 ) -> Iterator[Flask]:
     """The application as in the demo: published on this machine, so that partners may be here too."""
-    settings = Settings.from_environ(environ_for(database_url) | {"INVOICE_PUBLIC_URL": "http://localhost:8000"})
-    pipe = PartnerPipe(Guard(allows_this_machine=settings.is_local), total_s=total_s)
-    app = create_app(settings, payments=payments, sms=sms, partners=pipe)
-    app.testing = True
-    with app.app_context():
+    environ = environ_for(database_url) | {"INVOICE_PUBLIC_URL": "http://localhost:8000"}
+    pipe = PartnerPipe(Guard(allows_this_machine=True), total_s=total_s)
+    with opened(environ, payments=payments, sms=sms, partners=pipe) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()

@@ -186,11 +186,14 @@ def _finish(job: Job, *, is_failure: bool) -> None:
     """Write down when a job is to run again: after its interval or when there is work, and not at once if it failed."""
     now = utc_now()
     with transaction():
+        if not is_failure:
+            queries.finish_job(job.name, now, next_at=now + (job.every or timedelta(0)))
+            return
         queries.insert_ignoring(JobRun, [{"name": job.name, "next_at": now, "failures": 0}])
         run = db.session.get_one(JobRun, job.name)
-        run.failures = run.failures + 1 if is_failure else 0
+        run.failures += 1
         pause = min(job.every or _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(run.failures, 10))
-        run.finished_at, run.next_at = now, now + (pause if is_failure else job.every or timedelta(0))
+        run.finished_at, run.next_at = now, now + pause
 
 
 def _to_check(model: type[Agreement | Charge]) -> Sequence[int]:

@@ -9,13 +9,13 @@ and not done.
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -26,7 +26,6 @@ from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from app import create_app
 from invoice import clock
 from invoice.cli.processes import HOST, address
 from invoice.cli.simulator import simulator_environ
@@ -41,6 +40,7 @@ from invoice.store.db import db, reading, transaction
 from invoice.store.models import Agreement, Charge, Operation, Partner, Subscription
 from invoice.web import services as reach
 from tests import factories, spec
+from tests.conftest import opened
 from tests.journeys.wire import Heard, Mortal, Sent, Wire
 
 # A Tuesday noon in Norway: after the morning's batch, before the evening's, far from any change of the clocks.
@@ -84,20 +84,32 @@ def row(section: str, fault: str) -> Callable[[T], T]:
     return mark
 
 
-class _Door:
-    """A web application that is put in later: its address must be known before it can be made."""
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, *_: Any, **__: Any) -> None:
+        """Say nothing."""
 
-    def __init__(self) -> None:
+
+class _Door:
+    """An address on this machine, for good; what is behind it is put in by each stand."""
+
+    def __init__(self, serve: Callable[[_Door], BaseWSGIServer]) -> None:
         self.behind: Callable[..., Iterable[bytes]] | None = None
+        server = serve(self)
+        self.port = int(server.port)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         assert self.behind is not None
         return self.behind(environ, start_response)
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, *_: Any, **__: Any) -> None:
-        """Say nothing."""
+@cache
+def _doors() -> tuple[_Door, _Door]:
+    """Return our address and Vipps': the same ones for all, so that one application can be kept."""
+    return (
+        _Door(lambda door: make_server(HOST, 0, door, threaded=True, request_handler=_Quiet)),
+        _Door(lambda door: make_simulator_server(SimpleNamespace(app=door), HOST, 0)),  # type: ignore[arg-type]
+    )
 
 
 @dataclass(frozen=True)
@@ -117,17 +129,11 @@ class Stand:
         self, data: Path, database_url: str, *, landing_host: str = HOST, mortal: bool = False, **environ: str
     ) -> None:
         self._stack = ExitStack()
-        ours, theirs = _Door(), _Door()
+        ours, theirs = _doors()
         self._hooks_refused = ""
         self.hooks: list[Hook] = []
-        self._ports = (
-            self._serve(make_server(HOST, 0, ours, threaded=True, request_handler=_Quiet)),
-            self._serve(
-                make_simulator_server(SimpleNamespace(app=theirs), HOST, 0)  # type: ignore[arg-type]
-            ),
-        )
-        self.service, self.vipps = address(self._ports[0]), address(self._ports[1])
-        self.simulator = create_simulator(data, base_url=f"http://{landing_host}:{self._ports[1]}")
+        self.service, self.vipps = address(ours.port), address(theirs.port)
+        self.simulator = create_simulator(data, base_url=f"http://{landing_host}:{theirs.port}")
         self._stack.callback(self.simulator.stop)
         self.simulator.clock.move(START - self.now())
         clock.follow(self.simulator.clock.now)
@@ -137,32 +143,21 @@ class Stand:
         theirs.behind = self.wire
         self._http = self._stack.enter_context(requests.Session())
         self._http.trust_env = False
-        self.settings = Settings.from_environ(
-            {
-                "INVOICE_DATABASE_URL": database_url,
-                "INVOICE_PUBLIC_URL": self.service,
-                "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
-                **simulator_environ(self.vipps),
-                **environ,
-            }
-        )
+        environ = {
+            "INVOICE_DATABASE_URL": database_url,
+            "INVOICE_PUBLIC_URL": self.service,
+            "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+            **simulator_environ(self.vipps),
+            **environ,
+        }
+        self.settings = Settings.from_environ(environ)
         self._mortal = Mortal(_client(self.settings)) if mortal else None
-        self.app: Flask = create_app(self.settings, payments=self._mortal)  # type: ignore[arg-type]
+        self.app: Flask = self._stack.enter_context(opened(environ, payments=self._mortal))
+        self.app.testing = False  # what fails in it is told as in production
         ours.behind = self._our_door
-        self._stack.enter_context(self.app.app_context())
-        self._stack.callback(db.engine.dispose)
-        self._stack.callback(db.session.remove)
         self.worker, self.another_worker = self._worker(), self._worker()
         factories.a_partner(PARTNER)
         self.work()  # webhooks are registered
-
-    def _serve(self, server: BaseWSGIServer) -> int:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        self._stack.callback(server.server_close)
-        self._stack.callback(thread.join)
-        self._stack.callback(server.shutdown)
-        return int(server.port)
 
     def _worker(self) -> Engine:
         return Engine(self.app, factories.unhurried(Jobs(self.services)))
@@ -457,11 +452,9 @@ def standing(data: Path, database_url: str, **how: Any) -> Iterator[Stand]:
 
 
 @pytest.fixture(name="stand")
-def a_stand(request: pytest.FixtureRequest, migrated_sqlite: Path, tmp_path: Path) -> Iterator[Stand]:
+def a_stand(request: pytest.FixtureRequest, empty_sqlite: str, tmp_path: Path) -> Iterator[Stand]:
     """A stand on SQLite; a parameter holds what is to be different."""
-    database = tmp_path / "invoice.sqlite3"
-    shutil.copy(migrated_sqlite, database)
-    with standing(tmp_path, f"sqlite:///{database}", **getattr(request, "param", {})) as made:
+    with standing(tmp_path, empty_sqlite, **getattr(request, "param", {})) as made:
         yield made
 
 

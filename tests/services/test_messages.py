@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from invoice.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
@@ -117,6 +119,19 @@ def test_a_refused_text_is_told_and_not_repeated(services: Services, sms: FakeSm
     assert sms.calls == ["send"]
     assert the_message().error_code == "21211"
     assert event_types(number)[-1] == "message.failed"
+
+
+def test_a_text_is_sent_whatever_is_logged(
+    services: Services, sms: FakeSms, jobs: Jobs, caplog: pytest.LogCaptureFixture
+):
+    """What an operator wants to read must not change what is done: some names are logging's own."""
+    with caplog.at_level(logging.DEBUG):
+        number = services.subscriptions.request(a_partner(), a_wish(send_sms=True)).subscription_id
+        settle(jobs)
+
+    assert "message.accepted" in event_types(number)
+    assert any(record.getMessage() == f"message.accepted: subscription {number}" for record in caplog.records)
+    assert len(sms.sent) == 1
 
 
 def test_receipts_move_a_text_forward_only(services: Services, jobs: Jobs):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+
+from sqlalchemy import func, select
 
 from invoice.clock import MARKET_ZONES
 from invoice.services import brakes, journal
+from invoice.store.db import db, reading
+from invoice.store.models import Charge
 from invoice.web import services as reach
 from tests.simulation.databases import SQLite
 from tests.simulation.house import PARTNER, House
@@ -36,10 +40,10 @@ class Operators:
 
     def _hold(self) -> None:
         """Hold all charging, best of all in the minute in which the day's charges leave, and let go again."""
-        for _ in range(self._dice.choice([0, 1, 2])):
-            self._wait(hours=self._dice.uniform(0, 24 * self._days / 3))
-            if self._dice.random() < 0.7:
-                self._wait_for_midnight()
+        for _ in range(self._dice.choice([0, 1, 2, 4])):
+            self._wait(hours=self._dice.uniform(0, 24 * self._days / 4))
+            if self._dice.random() < 0.8:
+                self._wait_for_charges()
             whose = self._dice.choice([None, PARTNER])
             if not self._house.at_home(lambda: brakes.stop(whose, "a drill")):  # noqa: B023 - called at once
                 continue
@@ -48,12 +52,15 @@ class Operators:
             self.held.append((since, self._house.time.at))
             self._house.at_home(lambda: brakes.start(whose))  # noqa: B023 - called at once
 
-    def _wait_for_midnight(self) -> None:
-        """Wait for the next day, and for some steps of what begins with it."""
+    def _wait_for_charges(self) -> None:
+        """Wait for the next day on which charges leave, if one is known, and for some steps of what begins with it."""
         now = self._house.time.at.astimezone(MARKET_ZONES["NO"])
-        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        planned = select(func.min(Charge.submit_on)).where(Charge.status == "PLANNED", Charge.submit_on > now.date())
+        with self._house.app.app_context(), reading():
+            day = db.session.scalar(planned) or now.date() + timedelta(days=1)
+        midnight = datetime.combine(day, time(), MARKET_ZONES["NO"])
         self._house.rest(midnight - now)
-        for _ in range(self._dice.randrange(30)):
+        for _ in range(self._dice.randrange(12)):
             self._wait(seconds=0)
 
     def _set_back(self) -> None:

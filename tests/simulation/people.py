@@ -78,6 +78,8 @@ class People:
 
     def _live(self, life: Life) -> None:
         self._wait(hours=self._dice.uniform(0, 24 * self._days * 0.4))
+        if life.interval == "MONTH" and self._dice.random() < 0.5:
+            self._wait_for_the_end_of_the_month()
         if not self._subscribe(life):
             return
         for _ in range(self._dice.choice([1, 4, 8, 8])):
@@ -308,6 +310,12 @@ class People:
         """Stay a subscriber as one is."""
 
     # Ways
+
+    def _wait_for_the_end_of_the_month(self) -> None:
+        """Wait for a day that not every month has, if there is one within half of the time."""
+        days = [day for day in range(self._days // 2) if (self._house.time.at + timedelta(days=day)).day > 28]
+        if days:
+            self._wait(days=self._dice.choice(days))
 
     def _wait(self, **by: float) -> None:
         self._house.rest(timedelta(**by))

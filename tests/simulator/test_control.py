@@ -81,7 +81,7 @@ def test_the_clock_stands_where_it_stood_after_a_restart(
     assert near(moment, START + timedelta(days=10))
 
 
-def test_a_move_walks_in_steps_of_at_most_six_hours_and_asks_the_follower_after_each(
+def test_a_move_walks_in_steps_of_at_most_twelve_hours_and_asks_the_follower_after_each(
     simulator: Simulator, merchant: Merchant
 ) -> None:
     seen: list[datetime] = []

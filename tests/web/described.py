@@ -17,16 +17,13 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from app import create_app
-from invoice.config import Settings
 from invoice.providers.guard import Guard
 from invoice.providers.outbound import PartnerPipe
 from invoice.services.jobs import Jobs, Services, beat
-from invoice.store.db import db
 from invoice.web.openapi import samples
 from invoice.web.openapi.document import TABLE, document
 from invoice.web.openapi.parts import Example
-from tests.conftest import StandingClock, environ_for
+from tests.conftest import StandingClock, environ_for, opened
 from tests.factories import a_partner, a_wish, accept, charges, newest_agreement, settle, subscription, the_partner
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import DOCUMENTED, basic
@@ -229,12 +226,8 @@ def an_app(
     database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock, names: Names
 ) -> Iterator[Flask]:
     guard = Guard(resolve=names.resolve)
-    settings = Settings.from_environ(environ_for(database_url))
-    app = create_app(settings, payments=payments, sms=sms, partners=PartnerPipe(guard))
-    with app.app_context():
+    with opened(environ_for(database_url), payments=payments, sms=sms, partners=PartnerPipe(guard)) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture(name="world")

@@ -11,13 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import create_app
-from invoice.config import Settings
 from invoice.providers.guard import Guard
 from invoice.providers.outbound import PartnerPipe
 from invoice.services.jobs import Jobs, Services
-from invoice.store.db import db
-from tests.conftest import StandingClock, environ_for
+from tests.conftest import StandingClock, environ_for, opened
 from tests.factories import a_partner, settle
 from tests.fakes import FakePayments, FakeSms
 from tests.services.test_deliveries import a_subscription, statuses, tell, timeline_ids
@@ -35,11 +32,8 @@ def resolve(host: str, port: int) -> list[str]:
 @pytest.fixture
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
     pipe = PartnerPipe(Guard(resolve=resolve))
-    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms, partners=pipe)
-    with app.app_context():
+    with opened(environ_for(database_url), payments=payments, sms=sms, partners=pipe) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture(autouse=True)

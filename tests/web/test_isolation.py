@@ -17,15 +17,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import create_app
-from invoice.config import Settings
 from invoice.lifecycle import SubscriptionStatus
 from invoice.providers.guard import Guard
 from invoice.providers.outbound import PartnerPipe
 from invoice.services import partners
 from invoice.services.jobs import Services, beat
-from invoice.store.db import db
-from tests.conftest import StandingClock, environ_for
+from tests.conftest import StandingClock, environ_for, opened
 from tests.factories import subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import GOOD, basic, everything, what_is_wrong_with
@@ -218,11 +215,8 @@ def routes(app: Flask) -> set[str]:
 @pytest.fixture
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
     pipe = PartnerPipe(Guard(resolve=lambda *_: ["93.184.216.34"]))
-    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms, partners=pipe)
-    with app.app_context():
+    with opened(environ_for(database_url), payments=payments, sms=sms, partners=pipe) as app:
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture

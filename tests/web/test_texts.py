@@ -22,7 +22,7 @@ from invoice.services.jobs import Jobs, Services
 from invoice.services.partners import Terms
 from invoice.store.db import db, reading
 from invoice.store.models import Message, Subscription
-from tests.conftest import StandingClock, environ_for
+from tests.conftest import StandingClock, environ_for, opened
 from tests.factories import (
     a_partner,
     accept,
@@ -43,13 +43,10 @@ PRODUCT = "for this product"
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
     """The application with the caps that it has by itself, and few texts for a partner."""
     environ = {k: v for k, v in environ_for(database_url).items() if not k.startswith("INVOICE_SMS_")}
-    settings = Settings.from_environ({**environ, "INVOICE_SMS_PER_PARTNER": "8", "INVOICE_SMS_COUNTRIES": "+47,+45"})
-    app = create_app(settings, payments=payments, sms=sms)
-    with app.app_context():
+    environ |= {"INVOICE_SMS_PER_PARTNER": "8", "INVOICE_SMS_COUNTRIES": "+47,+45"}
+    with opened(environ, payments=payments, sms=sms) as app:
         a_partner()
         yield app
-        db.session.remove()
-        db.engine.dispose()
 
 
 def post(client: FlaskClient, user: str = "10295", **changes: Any) -> TestResponse:

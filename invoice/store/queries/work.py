@@ -28,9 +28,16 @@ def jobs_put_off(now: datetime) -> tuple[frozenset[str], frozenset[str]]:
 
 def take_job(name: str, now: datetime, lease: timedelta) -> bool:
     """Take the right to run a job whose time has come."""
-    insert_ignoring(JobRun, [{"name": name, "next_at": now, "failures": 0}])
     statement = update(JobRun).where(JobRun.name == name, JobRun.next_at <= now).values(next_at=now + lease)
-    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    is_taken = bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    # The first run of all is whoever's who enters it.
+    return is_taken or bool(insert_ignoring(JobRun, [{"name": name, "next_at": now + lease, "failures": 0}]))
+
+
+def finish_job(name: str, now: datetime, *, next_at: datetime) -> None:
+    """Write down that a job went well."""
+    values = {"failures": 0, "finished_at": now, "next_at": next_at}
+    db.session.execute(update(JobRun).where(JobRun.name == name).values(values))
 
 
 def claim_to_check(model: type[Agreement | Charge], now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
@@ -144,5 +151,6 @@ def insert_ignoring(model: type[Base], rows: list[dict[str, Any]]) -> int:
         return 0
     dialect = sqlite if db.session.get_bind().dialect.name == "sqlite" else postgresql
     key = next(iter(model.__table__.primary_key))
-    statement = dialect.insert(model.__table__).values(rows).on_conflict_do_nothing().returning(key)
-    return len(db.session.execute(statement).all())
+    # The rows beside the statement, not in it: one that holds them is put together anew each time.
+    statement = dialect.insert(model.__table__).on_conflict_do_nothing().returning(key)
+    return len(db.session.execute(statement, rows).all())
