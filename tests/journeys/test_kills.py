@@ -23,7 +23,7 @@ pytestmark = pytest.mark.journey
 T = TypeVar("T")
 
 PEOPLE = [f"+479123450{n}" for n in range(4)]
-_MONTHS = 6
+_MONTHS = 3
 # The last: killed in the middle of an answer.
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 

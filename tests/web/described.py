@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -139,6 +140,11 @@ class World:
         settle(jobs)
         beat()
         self.real = self._drawn()
+
+    @cached_property
+    def sealed(self) -> dict[str, Any]:
+        """The document with every answer's object closed."""
+        return sealed(self.document)
 
     def _drawn(self) -> dict[str, str]:
         """Return sample -> what was really drawn."""

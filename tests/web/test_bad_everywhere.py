@@ -62,7 +62,7 @@ def is_success(answer: TestResponse) -> bool:
 
 def judge(world: World, at: Described, answer: TestResponse) -> list[str]:
     wrong = what_is_wrong_with(answer)
-    return ([wrong] if wrong else []) + undocumented(sealed(world.document), at, answer)
+    return ([wrong] if wrong else []) + undocumented(world.sealed, at, answer)
 
 
 def readers(world: World) -> list[Described]:

@@ -228,7 +228,7 @@ def stage(
 
 
 def test_whatever_is_asked_the_answer_is_one_that_the_description_knows(stage: Stage, app: Flask):
-    schema = schemathesis.openapi.from_dict(sealed(stage.world.document))
+    schema = schemathesis.openapi.from_dict(stage.world.sealed)
     schema.app = app
     operations = [each.ok() for each in schema.get_all_operations()]
     modes = (GenerationMode.POSITIVE, GenerationMode.POSITIVE, GenerationMode.NEGATIVE)

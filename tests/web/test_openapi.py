@@ -105,7 +105,7 @@ def test_every_example_works_and_is_answered_as_it_says(world: World, endpoint: 
     answer = world.send(at, example)
 
     assert answer.status_code == example.status, answer.text
-    assert undocumented(sealed(world.document), at, answer) == []
+    assert undocumented(world.sealed, at, answer) == []
     if example.answer is not None:
         assert world.told(answer) == example.answer
 
