@@ -177,12 +177,16 @@ def _kept_app(environ: frozenset[tuple[str, str]]) -> Flask:
 
 
 @contextmanager
-def opened(environ: Mapping[str, str], **ports: Any) -> Iterator[Flask]:
-    """The application of an environment, with a new memory. What changes its routes takes `app_of_its_own`."""
-    app = _kept_app(frozenset(environ.items()))
+def opened(environ: Mapping[str, str], *, is_kept: bool = True, **ports: Any) -> Iterator[Flask]:
+    """The application of an environment, with a new memory. is_kept: nobody changes its routes."""
+    key = frozenset(environ.items())
+    app = _kept_app(key) if is_kept else _kept_app.__wrapped__(key)
     equip(app, app.extensions[SETTINGS], **ports)
-    with _at_work(app):
+    app.testing = True
+    with app.app_context():
         yield app
+        db.session.remove()
+        db.engine.dispose()
 
 
 @pytest.fixture
@@ -193,18 +197,8 @@ def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingC
 
 @pytest.fixture
 def app_of_its_own(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
-    app = create_app(Settings.from_environ(environ_for(database_url)), payments=payments, sms=sms)
-    with _at_work(app):
+    with opened(environ_for(database_url), is_kept=False, payments=payments, sms=sms) as app:
         yield app
-
-
-@contextmanager
-def _at_work(app: Flask) -> Iterator[None]:
-    app.testing = True
-    with app.app_context():
-        yield
-        db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture

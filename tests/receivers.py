@@ -137,10 +137,10 @@ def receiving() -> Iterator[Receiver]:
 
 @contextmanager
 def on_this_machine(
-    database_url: str, payments: FakePayments, sms: FakeSms, *, total_s: float = 5.0
+    database_url: str, payments: FakePayments, sms: FakeSms, *, total_s: float = 5.0, is_kept: bool = True
 ) -> Iterator[Flask]:
     """The application as in the demo: published on this machine, so that partners may be here too."""
     environ = environ_for(database_url) | {"INVOICE_PUBLIC_URL": "http://localhost:8000"}
     pipe = PartnerPipe(Guard(allows_this_machine=True), total_s=total_s)
-    with opened(environ, payments=payments, sms=sms, partners=pipe) as app:
+    with opened(environ, is_kept=is_kept, payments=payments, sms=sms, partners=pipe) as app:
         yield app

@@ -34,7 +34,7 @@ MINE = {"X-Request-Id": "order-1.a_B"}
 
 @pytest.fixture
 def app(database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock) -> Iterator[Flask]:
-    with on_this_machine(database_url, payments, sms) as app:
+    with on_this_machine(database_url, payments, sms, is_kept=False) as app:
         yield app
 
 
