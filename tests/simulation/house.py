@@ -187,16 +187,14 @@ class House(Hub):
             Journal(str(self.folder / f"{process.name}.json"), self.database.url) if self.lost else None,
         )
         while True:
-            if not engine.run_once():
-                self.rest(None)
+            self.rest_unless(engine.run_once)
 
     def _stretched(self, every: timedelta | None) -> timedelta | None:
-        return self.seldom if every is not None and every < timedelta(days=1) else every
+        return None if every is None else max(self.seldom, every)
 
     def _live(self) -> None:
         while True:
-            if not self.simulator.run_due():
-                self.rest(None)
+            self.rest_unless(self.simulator.run_due)
 
     # The wire
 

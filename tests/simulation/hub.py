@@ -49,6 +49,7 @@ class Task:
     process: Process | None = None
     life: int = 0
     wake_at: datetime | None = None  # None: when there is news
+    has_seen: int = 0  # of the news, all up to this one
     late_at: datetime | None = None  # it may be too late for what it does, having stood still until then
     inside: list[tuple[Process, int]] = field(default_factory=list)  # processes that it acts in
 
@@ -68,7 +69,7 @@ class Hub(ABC):
         self.running: Task | None = None
         self._hands: dict[str, Task] = {}  # who is at the act of that key
         self._hub = getcurrent()
-        self._is_news = True
+        self._news = 1  # how often there was something new
         self.crash_chance = dice.choice([0.0, 0.001, 0.004, 0.004, 0.02])
         self.switch_chance = dice.choice([0.1, 0.3, 0.6])
         self.stall_chance = dice.choice([0.0, 0.002, 0.01])
@@ -97,7 +98,7 @@ class Hub(ABC):
 
     def news(self) -> None:
         """There is something new that somebody may have waited for."""
-        self._is_news = True
+        self._news += 1
 
     # Processes
 
@@ -130,11 +131,17 @@ class Hub(ABC):
         task = Task(name, greenlet(run, parent=self._hub), process, process.life if process else 0, self.time.at)
         self.tasks.append(task)
 
-    def rest(self, by: timedelta | None) -> None:
-        """Go on after so long, or when there is news."""
-        task = self.current
-        task.wake_at = None if by is None else self.time.at + by
+    def rest(self, by: timedelta) -> None:
+        """Go on after so long."""
+        self.current.wake_at = self.time.at + by
         self._hub.switch()
+
+    def rest_unless(self, work: Callable[[], bool]) -> None:
+        """Do what there is to do; if there is nothing, go on when there is news that was not there when it looked."""
+        task, seen = self.current, self._news
+        if not work():
+            task.has_seen, task.wake_at = seen, None
+            self._hub.switch()
 
     def _pause(self, by: timedelta) -> None:
         if self._is_stepped():
@@ -151,9 +158,8 @@ class Hub(ABC):
         for _ in range(_MOST_STEPS_A_DAY * (1 + (until - self.time.at).days)):
             self._bring_back()
             ready = [t for t in self.tasks if self._may_go_on(t)]
-            if not ready and self._is_news:
-                self._is_news = False
-                ready = [t for t in self.tasks if t.wake_at is None and not _is_dead(t)]
+            if not ready:
+                ready = [t for t in self.tasks if t.wake_at is None and t.has_seen < self._news and not _is_dead(t)]
                 for task in ready:
                     task.wake_at = self.time.at  # all of them, so that they meet
             if ready:
@@ -165,7 +171,7 @@ class Hub(ABC):
             if self.time.at >= until:
                 return
             self.time.at = max(self.time.at, min(self._next(), until, self.time.at + _LONGEST_STEP))
-            self._is_news = True
+            self.news()
         raise AssertionError("The world does not come to rest.")
 
     def _may_go_on(self, task: Task) -> bool:
