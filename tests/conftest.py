@@ -19,7 +19,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from app import create_app, equip
 from invoice import clock, request_ids
@@ -148,16 +148,23 @@ def database_url(request: pytest.FixtureRequest) -> str:
         empty: str = request.getfixturevalue("empty_sqlite")
         return empty
     address: str = request.getfixturevalue("postgres")
-    engine = create_engine(address)
-    with engine.begin() as connection:
-        # Much quicker than TRUNCATE, which makes new files for each table and index.
-        deletes = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]  # noqa: S608
-        connection.execute(text("; ".join([*deletes, _RESTART])))
-    engine.dispose()
+    request.getfixturevalue("broom").execute(_EMPTY)
     return address
 
 
+@pytest.fixture(scope="session")
+def broom(postgres: str) -> Iterator[Connection]:
+    """A connection that empties the tables."""
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 _RESTART = "SELECT setval(c.oid, 1, false) FROM pg_class c WHERE relkind = 'S'"
+# Much quicker than TRUNCATE, which makes new files for each table and index.
+_DELETES = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]  # noqa: S608
+_EMPTY = text("; ".join(["BEGIN", *_DELETES, _RESTART, "COMMIT"]))
 
 
 @pytest.fixture

@@ -21,11 +21,12 @@ def live(jobs: Jobs, payments: FakePayments, time: StandingClock, *, days: int, 
     for _ in range(0, days, step):
         time.move(days=step)
         settle(jobs)
-        for name in payments.names():
-            charge = payments.charge(name)
-            if charge.status == ChargeStatus.SUBMITTED and due_of(name, payments) <= time.at.date():
-                payments.settle_charge(name, ChargeStatus.CHARGED)
-        settle(jobs)
+        open_ones = [name for name in payments.names() if payments.charge(name).status == ChargeStatus.SUBMITTED]
+        due = [name for name in open_ones if due_of(name, payments) <= time.at.date()]
+        for name in due:
+            payments.settle_charge(name, ChargeStatus.CHARGED)
+        if due:
+            settle(jobs)
 
 
 def due_of(name: str, payments: FakePayments) -> date:
