@@ -177,17 +177,18 @@ def sms() -> FakeSms:
     return FakeSms()
 
 
-@lru_cache(maxsize=16)
-def _kept_app(environ: frozenset[tuple[str, str]]) -> Flask:
-    """Return one application for each environment: kept with it are its routes, and every statement it put together."""
+def _new_app(environ: frozenset[tuple[str, str]]) -> Flask:
     return create_app(Settings.from_environ(dict(environ)))
+
+
+# One for each environment: kept with it are its routes, and every statement that it has put together.
+_kept_app = lru_cache(maxsize=16)(_new_app)
 
 
 @contextmanager
 def opened(environ: Mapping[str, str], *, is_kept: bool = True, **ports: Any) -> Iterator[Flask]:
     """The application of an environment, with a new memory. is_kept: nobody changes its routes."""
-    key = frozenset(environ.items())
-    app = _kept_app(key) if is_kept else _kept_app.__wrapped__(key)
+    app = (_kept_app if is_kept else _new_app)(frozenset(environ.items()))
     equip(app, app.extensions[SETTINGS], **ports)
     app.testing = True
     with app.app_context():
