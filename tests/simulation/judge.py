@@ -20,7 +20,7 @@ from invoice.services import proof
 from invoice.simulator.models import Delivery
 from tests.simulation.house import House
 from tests.simulation.operators import Operators
-from tests.simulation.people import Life, People
+from tests.simulation.people import BY_HAND, Life, People
 
 _NAME = re.compile(r"([0-9A-Z]{26})-p(\d{4})-a(\d+)")
 _OSLO = ZoneInfo("Europe/Oslo")
@@ -173,7 +173,7 @@ class Judge:
         ours = dict(self._look.execute(query).fetchall())
         for refund in ledger["refunds"] if self._house.lost is None else ():
             status = ours.get(refund["idempotencyKey"])
-            if status != "DONE" and not refund["idempotencyKey"].startswith("portal-"):
+            if status != "DONE" and not refund["idempotencyKey"].startswith(BY_HAND):
                 yield f"S10: {refund['amount']} of {refund['chargeId']} went back; in our books it is {status}"
         for name, kind, body, key in self._look.execute("SELECT name, kind, request, key FROM operations"):
             digest = hashlib.sha256(body.encode()).hexdigest()
@@ -223,18 +223,22 @@ class Judge:
             yield f"S3: {life.ulid} has paid what was due on {due}, though it ended {end}"
 
     def _directly(self, life: Life, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-        """S6, S1: what a partner asked for by name has happened once, and if it was told so, it has happened."""
+        """S6, S1: what a partner asked for by name happened once, and if it was told so, it did; or it has failed."""
         theirs = {c["id"]: c for c in ledger["charges"]}
         wishes = [(n, amount, is_told) for n, asked in life.refunds.items() for amount, is_told in asked.items()]
         for name, amount, is_told in wishes:
             times = sum(r["chargeId"] == name and r["amount"] == amount for r in ledger["refunds"])
             wholly = theirs[name]["summary"]["refunded"] == theirs[name]["summary"]["captured"]
-            if times > 1 or (is_told and not times and not wholly):
+            if times > 1 or (is_told and not times and not wholly and not self._is_failure_told(name)):
                 yield f"S6: {amount} of {name} went back {times} times; told: {is_told}"
         for name, (amount, is_told) in life.extras.items():
             found = [c for c in theirs.values() if c["id"].endswith(f"-{name}")]
             if len(found) > 1 or (is_told and not found and not self._ended(life)):
                 yield f"S1: {name} over {amount} was made {len(found)} times; told: {is_told}"
+
+    def _is_failure_told(self, name: str) -> bool:
+        query = "SELECT 1 FROM events WHERE type = 'refund.failed' AND json_extract(data, '$.charge') = ?"
+        return self._look.execute(query, (name,)).fetchone() is not None
 
     def _ended(self, life: Life) -> bool:
         query = "SELECT 1 FROM subscriptions WHERE ulid = ? AND status <> 'ACTIVE'"

@@ -23,6 +23,7 @@ from tests.simulation.network import Reply
 _LOGIN = base64.b64encode(f"{PARTNER}:{factories.SECRET}-{PARTNER}".encode()).decode()
 _PARTNER = {"Authorization": f"Basic {_LOGIN}", "Content-Type": "application/json"}
 _FOR_PEOPLE = ("/s/", "/api/recurring/return/")
+BY_HAND = "hand-"  # what a key begins with that is not ours
 _BASIS = {"WEEK": 1, "MONTH": 2, "YEAR": 3}
 
 
@@ -225,7 +226,7 @@ class People:
         if charge is None:
             return
         path = f"/recurring/v3/agreements/{charge['agreementId']}/charges/{charge['id']}/refund"
-        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"portal-{charge['id']}")
+        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"{BY_HAND}{charge['id']}")
         self._house.tell(f"gives 300 of {charge['id']} back: {answer.status}")
         if answer.status < 300:
             life.portal[charge["id"]] = 300
@@ -238,7 +239,6 @@ class People:
         for agreement in self._agreements(life) if name and self._house.lost is None else ():
             body = {
                 "amount": 100,
-                "currency": "NOK",
                 "description": "A mistake",
                 "due": f"{self._house.time.at + timedelta(days=10):%Y-%m-%d}",
                 "retryDays": 0,
@@ -246,7 +246,7 @@ class People:
                 "orderId": name,
             }
             path = f"/recurring/v3/agreements/{agreement['id']}/charges"
-            answer = self._house.portal(path, json.dumps(body).encode(), f"mistake-{name}")
+            answer = self._house.portal(path, json.dumps(body).encode(), f"{BY_HAND}{name}")
             self._house.tell(f"takes the name {name}: {answer.status}")
             if answer.status < 300:
                 life.taken_names.add(name)
