@@ -8,7 +8,8 @@ from tests.simulation.mutants import planted
 from tests.simulation.run import simulate
 
 
-@pytest.mark.parametrize("seed", range(2))
+# Both with deaths, webhooks and payments: not every seed has them.
+@pytest.mark.parametrize("seed", [8, 10])
 def test_whatever_goes_wrong_every_period_is_paid_once_and_nothing_after_the_end(seed: int):
     outcome = simulate(seed, days=15)
 
