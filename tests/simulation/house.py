@@ -191,7 +191,8 @@ class House(Hub):
             self.rest_unless(engine.run_once)
 
     def _stretched(self, every: timedelta | None) -> timedelta | None:
-        return None if every is None else max(self.seldom, every)
+        # What is daily stays so: what is kept for too long is a broken promise after some days.
+        return self.seldom if every is not None and every < timedelta(days=1) else every
 
     def _live(self) -> None:
         while True:
