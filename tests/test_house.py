@@ -125,7 +125,7 @@ def test_the_simulator_imports_nothing_of_ours():
 
 
 def test_only_the_command_line_starts_the_simulator():
-    assert lines_with(r"invoice\.simulator", OURS, "invoice/cli/demo.py", "invoice/cli/simulator.py") == []
+    assert lines_with(r"invoice\.simulator", OURS, "invoice/cli/demo_world.py", "invoice/cli/stand_in.py") == []
 
 
 def test_nothing_imports_the_front_door():

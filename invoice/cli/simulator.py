@@ -1,20 +1,12 @@
-"""`flask simulator`: the stand-in for Vipps and Twilio by itself."""
+"""`flask simulator`: the command. What it runs is loaded when it runs, and by nothing else."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import click
-from werkzeug.serving import BaseWSGIServer
 
-from invoice.cli.processes import HOST, address, listen, only_one, until_told
-from invoice.simulator.accounts import DEMO_TWILIO, DEMO_UNIT, UNITS, SalesUnit
-from invoice.simulator.app import Simulator, create_simulator
-from invoice.simulator.reach import check_surroundings, surroundings
-from invoice.simulator.serving import make_simulator_server
-
-_BY_MARKET = {unit.market.country: unit for unit in UNITS.values()}
+from invoice.clock import MARKET_ZONES
 
 
 @click.command("simulator")
@@ -22,51 +14,13 @@ _BY_MARKET = {unit.market.country: unit for unit in UNITS.values()}
 @click.option("--data", type=click.Path(path_type=Path), default=Path("simulator-data"), show_default=True)
 @click.option(
     "--market",
-    type=click.Choice(list(_BY_MARKET)),
+    type=click.Choice(list(MARKET_ZONES)),
     default="NO",
     show_default=True,
     help="Of the sales unit whose settings are shown; all of them are served.",
 )
 def simulator(port: int, data: Path, market: str) -> None:
     """Run the stand-in for Vipps and Twilio by itself. It does not start beside their real hosts or keys."""
-    try:
-        check_surroundings(surroundings())
-        data.mkdir(parents=True, exist_ok=True)
-        with only_one(data), until_told() as told:
-            stand_in = create_simulator(data.resolve(), base_url=address(port))
-            _serve_simulator(stand_in, simulator_environ(address(port), _BY_MARKET[market]), port, told)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    from invoice.cli.stand_in import run_simulator  # noqa: PLC0415 - the stand-in itself
 
-
-def _serve_simulator(stand_in: Simulator, settings: dict[str, str], port: int, told: threading.Event) -> None:
-    server = listen(port, simulator_server, stand_in)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stand_in.start()
-    click.echo(f"simulator  {address(port)}/sim/\n\nSettings for the service:\n")
-    for name, value in settings.items():
-        click.echo(f"export {name}={value}")
-    told.wait()
-    server.shutdown()
-    stand_in.stop()
-
-
-def simulator_environ(base_url: str, unit: SalesUnit = DEMO_UNIT) -> dict[str, str]:
-    """Return the settings that point at a simulator instead of Vipps and Twilio."""
-    return {
-        "VIPPS_BASE_URL": base_url,
-        "VIPPS_CLIENT_ID": unit.client_id,
-        "VIPPS_CLIENT_SECRET": unit.client_secret,
-        "VIPPS_SUBSCRIPTION_KEY": unit.subscription_key,
-        "VIPPS_MERCHANT_SERIAL_NUMBER": unit.merchant_serial_number,
-        "TWILIO_BASE_URL": base_url,
-        "TWILIO_ACCOUNT_SID": DEMO_TWILIO.account_sid,
-        "TWILIO_AUTH_TOKEN": DEMO_TWILIO.auth_token,
-        # Whoever tries things out has one phone, and asks for the same again and again.
-        "INVOICE_SMS_PER_PRODUCT": "0",
-        "INVOICE_SMS_PER_NUMBER": "0",
-    }
-
-
-def simulator_server(port: int, stand_in: Simulator) -> BaseWSGIServer:
-    return make_simulator_server(stand_in, HOST, port)
+    run_simulator(port, data, market)

@@ -28,7 +28,7 @@ from werkzeug.wrappers import Response
 
 from invoice import clock
 from invoice.cli.processes import HOST, address
-from invoice.cli.simulator import simulator_environ
+from invoice.cli.stand_in import simulator_environ
 from invoice.config import Settings
 from invoice.engine.inline import Engine
 from invoice.lifecycle import SubscriptionStatus

@@ -15,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from invoice.cli.simulator import simulator_environ
+from invoice.cli.stand_in import simulator_environ
 from tests.journeys.demo import EXCHANGES, ROOT, Demo, approve, free_port, press, recorded
 from tests.journeys.test_story import MONTHLY
 

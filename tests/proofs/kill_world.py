@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from invoice.cli.processes import address
-from invoice.cli.simulator import simulator_environ
+from invoice.cli.stand_in import simulator_environ
 from invoice.store.db import db, install_engine_settings, reading, set_encryption_keys, transaction
 from tests.conftest import migrate
 from tests.journeys.demo import free_port

@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
 from app import create_app, equip
-from invoice.cli.simulator import simulator_environ
+from invoice.cli.stand_in import simulator_environ
 from invoice.clock import utc_now
 from invoice.config import Settings
 from invoice.engine.inline import Engine

@@ -18,7 +18,7 @@ from pathlib import Path
 from flask_migrate import upgrade
 
 from app import create_app
-from invoice.cli.simulator import simulator_environ
+from invoice.cli.stand_in import simulator_environ
 from invoice.config import Settings
 from invoice.store.db import db
 from tests.simulation.chance import Time, governed
