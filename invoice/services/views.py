@@ -27,6 +27,7 @@ from invoice.store.models import Agreement, Charge, Partner, Subscription
 class Offer:
     """What a person is asked to accept. `closed` says why the link opens nothing any more, or is empty."""
 
+    number: int
     merchant: str
     product: str
     description: str
@@ -225,6 +226,7 @@ def _offer(subscription: Subscription) -> Offer:
     today = business_date(partner.market, now)
     may_go = partner.suspended_at is None
     return Offer(
+        number=subscription.id,
         merchant=partner.name,
         product=subscription.name,
         description=subscription.description,

@@ -43,7 +43,15 @@ _FOR_PEOPLE = ("/api/recurring/process/", "/api/recurring/return/")
 _LINKS = ("/s/", "/manage/", *_FOR_PEOPLE)
 
 # HTTP status -> the message page that tells it to a person
-_PAGES = {403: "bad_request", 404: "not_found", 405: "method", 413: "too_large", 400: "bad_request", 503: "unavailable"}
+_PAGES = {
+    400: "bad_request",
+    403: "bad_request",
+    404: "not_found",
+    405: "method",
+    413: "too_large",
+    429: "too_often",
+    503: "unavailable",
+}
 
 # error -> (HTTP status, whether the contract tells it as a bare string)
 STATUSES: dict[type[InvoiceError], tuple[int, bool]] = {
@@ -69,7 +77,7 @@ _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def register(app: Flask) -> None:
     """Take over every error of the application."""
-    app.register_error_handler(InvoiceError, _tell_ours)
+    app.register_error_handler(InvoiceError, tell)
     app.register_error_handler(SecurityError, _tell_stranger)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_nothing)
@@ -102,13 +110,15 @@ def _quality(media_type: str) -> float:
     return next((ranges[name] for name in names if name in ranges), 0)
 
 
-def _tell_ours(error: InvoiceError) -> ResponseReturnValue:
+def tell(error: InvoiceError) -> ResponseReturnValue:
+    """Answer with one of our errors, in the shape that its address has."""
     status, is_bare = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     if status >= 500:
         logger.error("%s: %s", type(error).__name__, error.message)
+    answer: Response
     if _is_for_people():
-        return page(_kind(status), status)
-    if is_bare:
+        answer = make_response(page(_kind(status), status))
+    elif is_bare:
         answer = bare(error.message, status)
     else:
         answer = jsonify(_object(error))

@@ -11,11 +11,11 @@ from contextlib import suppress
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from invoice.errors import Conflict
-from invoice.services import views
+from invoice.errors import Conflict, Limited, NotFound
+from invoice.services import throttle, views
 from invoice.services.views import Offer
 from invoice.web.auth import public
-from invoice.web.errors import page
+from invoice.web.errors import page, tell
 from invoice.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -30,6 +30,16 @@ def wait_for_the_person() -> ResponseReturnValue | None:
     return ("", 204) if request.headers.get("Sec-Purpose", "").startswith("prefetch") else None
 
 
+@blueprint.errorhandler(NotFound)
+def slow_guesses(unknown: NotFound) -> ResponseReturnValue:
+    """Count a link that opens nothing, and say so; where many were tried, say only that it was too much."""
+    try:
+        throttle.count_guess(request.remote_addr or "")
+    except Limited as limit:
+        return tell(limit)
+    return tell(unknown)
+
+
 @blueprint.get("/s/<token:token>")
 @public
 def show_offer(token: str) -> ResponseReturnValue:
@@ -41,6 +51,7 @@ def show_offer(token: str) -> ResponseReturnValue:
 @public
 def open_consent(token: str) -> ResponseReturnValue:
     """Lead the person who pressed the button to Vipps."""
+    throttle.count_press(views.offer(token).number)
     opened = services().consents.open(token)
     if opened.url is not None:
         return redirect(opened.url, 303)

@@ -97,6 +97,7 @@ KINDS = (
     "ended",
     "bad_request",
     "too_large",
+    "too_often",
     "method",
     "error",
     "unavailable",

@@ -57,6 +57,7 @@ _FOR_PEOPLE: Answers = {
     "400": Answer("Another host, or a query that is not UTF-8.", ("Page", "Message")),
     "404": Answer("There is no such link.", ("Page",)),
     "405": Answer("Another method.", ("Page",), ("Allow",)),
+    "429": Answer("Too many links that open nothing, or presses of the button.", ("Page",), ("Retry-After",)),
     "5XX": Answer("Something went wrong here; nobody pays twice by trying again.", ("Page",)),
 }
 _FOR_PARTNERS: Answers = {
