@@ -67,6 +67,7 @@ from invoice.web import (
     mobile_invoice,
     pages,
     recurring_payments,
+    refusals,
     transactions,
 )
 from invoice.web import services as reach
@@ -114,6 +115,7 @@ def equip(
             reach.SMS: sms,
             reach.PUBLIC_URL: settings.invoice_public_url,
             reach.PUBLIC_HOSTS: settings.public_hosts,
+            refusals.REFUSALS: refusals.Refusals(),
             ENGINE: Engine(app, Jobs(services), Journal(settings.invoice_journal, settings.invoice_database_url)),
             SETTINGS: settings,
         }
@@ -216,6 +218,7 @@ def _open_faces(app: Flask, settings: Settings) -> None:
     is_https = settings.invoice_public_url.startswith("https")
     headers.register(app, form_targets=settings.form_targets, is_https=is_https)
     idempotency.register(app)
+    refusals.register(app)
     for face in (mobile_invoice, transactions, events, recurring_payments, pages, hooks, health):
         app.register_blueprint(face.blueprint)
     api_docs.register(app)

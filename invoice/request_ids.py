@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from invoice.cards import holds_card_number
+
 HEADER = "X-Request-Id"
 MAX_LENGTH = 64
 _SHAPE = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_LENGTH}}}")
@@ -19,8 +21,8 @@ _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def named(given: str) -> str:
-    """Return the caller's own id where it is one, and otherwise a new one."""
-    return given if _SHAPE.fullmatch(given) else uuid.uuid4().hex
+    """Return the caller's own id where it is one, and otherwise a new one: no log line may hold a card's number."""
+    return given if _SHAPE.fullmatch(given) and not holds_card_number(given) else uuid.uuid4().hex
 
 
 def current() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def run_demo(create_app: CreateApp, port: int, data: Path) -> None:
 
 
 def _run_demo(create_app: CreateApp, port: int, data: Path, told: threading.Event) -> None:
+    # Whoever tries things out reads what is printed below, not who was let in.
+    logging.getLogger("invoice").setLevel(logging.WARNING)
     kept = _kept(data)
     try:
         simulator = create_simulator(data, base_url=address(port + 1))

@@ -69,8 +69,7 @@ def admit(proof: Proof, address: str) -> PartnerView:
     """Return the partner who sent a request. address: of the client.
 
     The right proof is let in however often others at its address have failed: nobody can lock a partner out.
-    Raises Unauthenticated when the proof is none, Limited when this address has failed too often besides or the
-    partner asks too much.
+    Raises Unauthenticated when the proof is none, Limited when this address has failed too often besides.
     """
     try:
         partner = verify(proof)
@@ -80,7 +79,8 @@ def admit(proof: Proof, address: str) -> PartnerView:
         throttle.count_failure(partner_id, address)
         logger.warning("Refused: partner %s from %s: %s", partner_id, address, refusal.message)
         raise
-    throttle.count_request(partner.id, partner.request_limit)
+    how = "its password or key" if isinstance(proof, Password) else proof.scheme
+    logger.info("Admitted: partner %s from %s by %s.", partner.id, address, how)
     return partner
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -18,13 +17,13 @@ from flask import g, request
 
 from invoice import signatures
 from invoice.errors import Forbidden, Unauthenticated
-from invoice.services import credentials
+from invoice.services import credentials, throttle
 from invoice.services.credentials import KEYS, Password, Proof, Signature
 from invoice.services.partners import PartnerView
 from invoice.signatures import Sent
+from invoice.web.refusals import is_told, note
 from invoice.web.services import public_hosts
 
-logger = logging.getLogger(__name__)
 View = TypeVar("View", bound=Callable[..., Any])
 MARK = "authentication"
 
@@ -47,7 +46,13 @@ def partner_required(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        g.partner = credentials.admit(_proof(), request.remote_addr or "")
+        proof = _proof()
+        try:
+            g.partner = credentials.admit(proof, request.remote_addr or "")
+        except Unauthenticated:
+            is_told()
+            raise
+        throttle.count_request(g.partner.id, g.partner.request_limit)
         return view(*args, **kwargs)
 
     return _marked(guarded, "partner")  # type: ignore[return-value]
@@ -114,7 +119,8 @@ def must_be(partner_id: int) -> PartnerView:
     """Return the asking partner. Raises Forbidden when the request speaks of another, whether it exists or not."""
     partner = current_partner()
     if partner.id != partner_id:
-        logger.warning("Refused: partner %s speaks of partner %s.", partner.id, partner_id)
+        note("another partner's number")
+        is_told()
         raise Forbidden("partnerId does not belong to these credentials.")
     return partner
 

@@ -10,6 +10,7 @@ from requests.structures import CaseInsensitiveDict
 
 from invoice.errors import Forbidden, NotFound, Unauthenticated
 from invoice.web.auth import public, target
+from invoice.web.refusals import is_told, note
 from invoice.web.services import payments, public_url, services, sms
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,10 @@ def vipps(registration: str) -> ResponseReturnValue:
         raise NotFound("There is no such registration.")
     body = request.get_data(cache=False)
     if not payments().is_genuine(found.url, found.secret, CaseInsensitiveDict(request.headers), body):
-        logger.warning(
-            "Refused: a webhook of account %s from %s that is not genuine.", found.account, request.remote_addr
-        )
+        note(f"a webhook of account {found.account} that is not genuine")
+        is_told()
         raise Unauthenticated("The signature in the Authorization header does not fit.")
+    logger.info("Admitted: a webhook of account %s from %s.", found.account, request.remote_addr)
     services().inbox.take_webhook(body, found.account)
     return {}
 
@@ -39,8 +40,10 @@ def twilio(message_id: int) -> ResponseReturnValue:
     """Take a delivery receipt that is signed for this very address."""
     form = request.form.to_dict()
     if not sms().is_genuine(public_url() + target(), CaseInsensitiveDict(request.headers), form):
-        logger.warning("Refused: a receipt of message %s from %s that is not genuine.", message_id, request.remote_addr)
+        note("a receipt that is not genuine")
+        is_told()
         raise Forbidden("The signature in the X-Twilio-Signature header does not fit.")
+    logger.info("Admitted: a receipt of message %s from %s.", message_id, request.remote_addr)
     if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form):
         raise NotFound("There is no such message.")
     return "", 204

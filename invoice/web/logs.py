@@ -49,7 +49,8 @@ class _Hide(logging.Filter):
 def prepare() -> None:
     """Stamp every line, of libraries too, with its request as `%(request_id)s`; hide what the access log may not hold.
 
-    Where nobody has said how logs are written, they go to standard error, a line each with the stamp in it.
+    Where nobody has said how logs are written, they go to standard error, a line each with the stamp in it: who was let
+    in and what changed as well, unless another level was set.
     """
     logging.setLogRecordFactory(_stamped)
     access, root = logging.getLogger("werkzeug"), logging.getLogger()
@@ -57,6 +58,8 @@ def prepare() -> None:
         access.addFilter(_Hide())
     if not root.handlers:
         root.addHandler(_to_stderr())
+        if logging.getLogger("invoice").level == logging.NOTSET:
+            logging.getLogger("invoice").setLevel(logging.INFO)
 
 
 def _stamped(*args: Any, **kwargs: Any) -> logging.LogRecord:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from invoice.cards import holds_card_number
 from invoice.errors import Invalid
 from invoice.services.entries import Wish
 from invoice.web.bodies import read_json
@@ -23,6 +24,7 @@ _WHOLE = re.compile(r"[0-9]{1,12}")
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_DESCRIPTION = 500  # characters; what Vipps does not take of them is cut
 _LONG_NUMBER = 18  # digits: a longer one is no integer in PHP
+_CARD = "description must not hold the number of a card."
 _TYPES = {"agreement_id": str, "charge_id": str, "description": str, "price": int}
 NAMES = tuple(_TYPES)
 
@@ -89,16 +91,20 @@ def _id_of(value: Any, told_by: str) -> str:
     return shown if isinstance(shown, str) and not _NO_TEXT.search(shown) else ""
 
 
-def read_until_wrong(value: Any, required: Sequence[str], only: Sequence[str]) -> list[Wish]:
-    """Return the items before the first that the module's own parser cannot take; none of what is no list."""
-    found = []
+def read_until_wrong(value: Any, required: Sequence[str], only: Sequence[str], *, told_by: str) -> list[Wish | Faulty]:
+    """Return the items before the first that the module's own parser cannot take; none of what is no list.
+
+    The module would take a card's number along to the provider: here such an item is told as faulty.
+    """
+    found: list[Wish | Faulty] = []
     for item in value if isinstance(value, list) else []:
         if not isinstance(item, dict):
             break
         given = {name: item[name] for name in only if item.get(name) is not None}
         if set(required) - given.keys() or any(type(given[name]) is not _TYPES[name] for name in given):
             break
-        found.append(_wish(given))
+        is_card = holds_card_number(given.get("description", ""))
+        found.append(Faulty(str(given.get(told_by, "")), _CARD) if is_card else _wish(given))
     return found
 
 
@@ -129,7 +135,9 @@ def _name_fault(name: str, value: Any) -> str:
 
 def _text_fault(name: str, value: Any) -> str:
     fault = _name_fault(name, value)
-    return fault or (f"{name} must be at most {_MAX_DESCRIPTION} characters." if len(value) > _MAX_DESCRIPTION else "")
+    if not fault and len(value) > _MAX_DESCRIPTION:
+        fault = f"{name} must be at most {_MAX_DESCRIPTION} characters."
+    return fault or (_CARD if holds_card_number(value) else "")
 
 
 def _price_fault(name: str, value: Any) -> str:

@@ -16,7 +16,16 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotAcceptable
 
 from invoice.clock import stopwatch
-from invoice.errors import Forbidden, Invalid, KeyReused, NotFound, ProviderDenied, ProviderError, Unauthenticated
+from invoice.errors import (
+    Forbidden,
+    Invalid,
+    KeyReused,
+    NotFound,
+    ProviderDenied,
+    ProviderError,
+    RequestError,
+    Unauthenticated,
+)
 from invoice.lifecycle import ContractMode
 from invoice.services import idempotency
 from invoice.services.entries import Wish
@@ -28,6 +37,7 @@ from invoice.web import module_verdicts as verdicts
 from invoice.web.auth import CHALLENGES, current_partner, partner_required
 from invoice.web.module_items import Faulty
 from invoice.web.module_verdicts import Aborted
+from invoice.web.refusals import note
 from invoice.web.services import services
 
 blueprint = Blueprint("recurring_payments", __name__, url_prefix=told.PREFIX.rstrip("/"))
@@ -75,6 +85,8 @@ def tell_forbidden(error: Forbidden) -> ResponseReturnValue:
 @blueprint.errorhandler(Aborted)
 def tell_failure(error: Invalid | KeyReused | NotFound | ProviderError | Aborted) -> ResponseReturnValue:
     """Say that the whole request has come to nothing."""
+    if isinstance(error, RequestError):
+        note(type(error).__name__)
     return told.failure(str(error) if isinstance(error, Aborted) else told.text_of(error))
 
 
@@ -101,9 +113,11 @@ def get_agreement() -> ResponseReturnValue:
     _check_keys()
     try:
         found = services().direct.show(current_partner(), agreement_id)
-    except (NotFound, ProviderError):
+    except (NotFound, ProviderError) as error:
         if not _is_strict():
             raise
+        if isinstance(error, NotFound):
+            note(NotFound.__name__)
         found = {}
     if _is_strict() and found.get("status") not in _STATUSES:
         found = {}
@@ -154,6 +168,8 @@ def get_charges() -> ResponseReturnValue:
         if isinstance(charges, list):
             successes.append(told.nested(charges))
         else:
+            if not isinstance(charges, ProviderError):
+                note(Invalid.__name__ if isinstance(charges, Faulty) else type(charges).__name__)
             say = verdicts.text_of if _is_strict() else told.text_of
             fault = charges.fault if isinstance(charges, Faulty) else say(charges)
             errors.append(f"{wish.agreement_id if isinstance(wish, Wish) else wish.id}: {fault}")
@@ -202,9 +218,12 @@ def _each(wishes: Sequence[Wish | Faulty], act: Act, *, told_by: str, judge: Jud
             if wish.fatal and _is_strict():
                 raise Aborted(wish.fatal)
             errors.append(f"{wish.id}: {wish.fault}")
+            note(Invalid.__name__)
             continue
         outcome = act(wish, number, stopwatch() < deadline)
         fault = judge(outcome)
+        if isinstance(outcome.error, RequestError):
+            note(type(outcome.error).__name__)
         if fault is None:
             successes.append(outcome.id)
         else:
@@ -261,4 +280,4 @@ def _wishes(required: Sequence[str], only: Sequence[str] = items.NAMES, *, told_
     except Invalid:
         return []
     items.check_size(value)
-    return [*items.read_until_wrong(value, required, only)]
+    return items.read_until_wrong(value, required, only, told_by=told_by)

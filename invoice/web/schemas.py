@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
+from invoice.cards import holds_card_number
 from invoice.errors import Invalid
 from invoice.lifecycle import Interval
 from invoice.money import CURRENCIES, MAXIMUM, MINIMUM, to_major, to_minor
@@ -39,10 +40,10 @@ _NO_BREAK = re.compile(" *\u00a0[ \u00a0]*")
 class Text(fields.Field[str]):
     """A text, or an integer where a partner's language writes numbers without quotes. Empty counts as absent."""
 
-    def __init__(self, *, most: int, lines: bool = False, **kwargs: Any) -> None:
-        """most: characters.  lines: whether line breaks may stand in it."""
+    def __init__(self, *, most: int, lines: bool = False, is_free: bool = False, **kwargs: Any) -> None:
+        """most: characters.  lines: whether line breaks may stand in it.  is_free: words, without a card's number."""
         super().__init__(**kwargs)
-        self.most, self.lines = most, lines
+        self.most, self.lines, self.is_free = most, lines, is_free
 
     def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Take an empty text as none."""
@@ -59,6 +60,8 @@ class Text(fields.Field[str]):
             raise ValidationError("must not hold control characters.")
         if self.required and not text.strip():
             raise ValidationError("is required.")
+        if self.is_free and holds_card_number(text):
+            raise ValidationError("must not hold the number of a card.")
         return _NO_BREAK.sub(" ", text)
 
 
@@ -145,7 +148,7 @@ class ResendSchema(Schema):
 
     error_messages = {"type": "must be an object."}  # noqa: RUF012 - marshmallow's way
 
-    sms_text = Text(data_key="smsText", most=1000, lines=True, load_default=None, allow_none=True)
+    sms_text = Text(data_key="smsText", most=1000, lines=True, is_free=True, load_default=None, allow_none=True)
     sms_originator = Text(
         data_key="smsNotificationOriginator",
         most=16,
@@ -167,14 +170,14 @@ class SubscribeSchema(ResendSchema):
     amount = Kroner(required=True)
     campaign_amount = Kroner(data_key="campaignAmount", load_default=None, allow_none=True)
     payment_provider = Text(data_key="paymentProvider", most=20, required=True)
-    description = Text(most=2000, lines=True, required=True)
+    description = Text(most=2000, lines=True, is_free=True, required=True)
     basis = WholeNumber(
         required=True, validate=validate.OneOf(BASIS, error="must be 1 (weekly), 2 (monthly) or 3 (yearly).")
     )
-    member_id = Text(data_key="memberId", most=100, load_default=None, allow_none=True)
+    member_id = Text(data_key="memberId", most=100, is_free=True, load_default=None, allow_none=True)
     # Vipps takes 1024 characters, `recurring` included.
     agreement_url = WebAddress(data_key="agreementUrl", most=1000, load_default=None, allow_none=True)
-    name = Text(most=200, required=True)
+    name = Text(most=200, is_free=True, required=True)
     status_callback_url = WebAddress(data_key="statusCallbackUrl", most=2000, load_default=None, allow_none=True)
     confirm_callback_url = WebAddress(
         data_key="confirmSubscriptionCallbackUrl", most=2000, load_default=None, allow_none=True

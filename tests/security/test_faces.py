@@ -168,8 +168,8 @@ def test_who_is_turned_away_is_written_down(
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "Refused: partner 10295 from 127.0.0.1: Authorization has been denied for this request.",
-        "Refused: partner 10295 speaks of partner 7.",
-        "Refused: a webhook of account 23456R from 127.0.0.1 that is not genuine.",
-        "Refused: a receipt of message 1 from 127.0.0.1 that is not genuine.",
+        "Refused: partner 10295 from 127.0.0.1: another partner's number at mobile_invoice.list_subscriptions.",
+        "Refused: somebody from 127.0.0.1: a webhook of account 23456R that is not genuine at hooks.vipps.",
+        "Refused: somebody from 127.0.0.1: a receipt that is not genuine at hooks.twilio.",
     ]
     assert hook not in caplog.text
