@@ -26,7 +26,7 @@ from invoice import clock, request_ids
 from invoice.cli.processes import SETTINGS
 from invoice.config import Settings
 from invoice.services.jobs import Jobs, Services
-from invoice.store.db import Base, db
+from invoice.store.db import Base, db, set_encryption_keys
 from invoice.web import services as reach
 from tests.factories import unhurried
 from tests.fakes import FakePayments, FakeSms
@@ -190,6 +190,7 @@ def opened(environ: Mapping[str, str], *, is_kept: bool = True, **ports: Any) ->
     """The application of an environment, with a new memory. is_kept: nobody changes its routes."""
     app = (_kept_app if is_kept else _new_app)(frozenset(environ.items()))
     equip(app, app.extensions[SETTINGS], **ports)
+    set_encryption_keys(app.extensions[SETTINGS].invoice_secret_key)
     app.testing = True
     with app.app_context():
         yield app

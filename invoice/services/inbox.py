@@ -71,9 +71,12 @@ class Inbox:
             if digest is not None and _ring(ring, account):
                 _mark_read(InboundEvent.digest == digest)
 
-    def take_receipt(self, message_id: int, receipt: Receipt, form: Mapping[str, str]) -> bool:
-        """Store a genuine receipt and move its message; return whether there is such a message."""
-        if not self._messages.receive(message_id, receipt):
+    def take_receipt(self, message_id: int, receipt: Receipt, form: Mapping[str, str], *, seal: str | None) -> bool:
+        """Store a genuine receipt and move its message; return whether there is such a message.
+
+        Raises Forbidden for one that came to another address than we gave out.
+        """
+        if not self._messages.receive(message_id, receipt, seal):
             return False
         facts = {"message": str(message_id), "sid": receipt.message_id, "status": form.get("MessageStatus", "")}
         with transaction():

@@ -10,15 +10,16 @@ import json
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from hmac import compare_digest
 
 from invoice.clock import utc_now
-from invoice.errors import ProviderError, ProviderRefused, ProviderUncertain
+from invoice.errors import Forbidden, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
 from invoice.phone import segments
 from invoice.providers.base import Receipt, SmsProvider
 from invoice.services import outbox
 from invoice.services.operations import Act, Claim, Operations, stage
-from invoice.store.db import db, reading, transaction
+from invoice.store.db import db, reading, seals, transaction
 from invoice.store.models import Message, Subscription
 from invoice.store.queries import lock_subscription, other_texts_at_provider
 
@@ -55,12 +56,18 @@ def release(subscription: Subscription, public_url: str) -> None:
                 "to": message.recipient,
                 "originator": message.originator,
                 "body": message.body,
-                "receipt_url": f"{public_url}/hooks/twilio/{message.id}",
+                "receipt_url": f"{public_url}/hooks/twilio/{message.id}?seal={seals(_receipt_of(message.id))[0]}",
             },
             ensure_ascii=False,
         )
+        message.is_sealed = True
         name = f"{subscription.ulid}-m{message.id}"
         stage(Act(SEND, message.id, subscription.id, name, request=request))
+
+
+def _receipt_of(message_id: int) -> str:
+    """Return what is sealed in the address that a receipt comes to."""
+    return f"receipt of message {message_id}"
 
 
 def withdraw(subscription: Subscription) -> None:
@@ -132,10 +139,19 @@ class Messages:
         subscription = db.session.get_one(Subscription, message.subscription_id)
         _move(subscription, message, Receipt("", MessageStatus.FAILED, refusal.problem or "refused"), None)
 
-    def receive(self, message_id: int, receipt: Receipt) -> bool:
-        """Take a genuine receipt; return whether there is such a message. Late and repeated ones change nothing."""
+    def receive(self, message_id: int, receipt: Receipt, seal: str | None) -> bool:
+        """Take a receipt that the provider signed; return whether there is such a message. Late ones change nothing.
+
+        seal: as it stood in the address. Raises Forbidden for a wrong one, and without one unless the text went out
+        before there were any.
+        """
+        given = None if seal is None else seal.encode("utf-8", "replace")
+        if given is not None and not any(compare_digest(given, s.encode()) for s in seals(_receipt_of(message_id))):
+            raise Forbidden("The seal in the address does not fit.")
         with transaction():
             found = db.session.get(Message, message_id)
+            if found is not None and found.is_sealed and seal is None:
+                raise Forbidden("The address lacks its seal.")
             if found is None or found.provider_message_id not in (None, receipt.message_id):
                 return False
             subscription = lock_subscription(found.subscription_id)

@@ -127,14 +127,16 @@ class EncryptedBytes(TypeDecorator[bytes]):
 
 _keys: list[Fernet] = []
 _pseudonym_keys: list[bytes] = []
+_seal_keys: list[bytes] = []
 _decoy: list[bytes] = []
 
 
 def set_encryption_keys(secret: str) -> None:
-    """Take the keys for `Encrypted` columns and pseudonyms: secrets separated by commas, the newest first."""
+    """Take the keys for `Encrypted` columns, pseudonyms and seals: secrets separated by commas, the newest first."""
     secrets = [each.strip().encode() for each in secret.split(",")]
     _keys[:] = [Fernet(urlsafe_b64encode(sha256(b"columns:" + each).digest())) for each in secrets]
     _pseudonym_keys[:] = [sha256(b"pseudonyms:" + each).digest() for each in secrets]
+    _seal_keys[:] = [sha256(b"seals:" + each).digest() for each in secrets]
     _decoy[:] = [_fernet().encrypt(b64encode(token_bytes(32)))]
 
 
@@ -150,6 +152,11 @@ def pseudonyms(number: str) -> list[str]:
     """
     hashes = [hmac.digest(key, number.encode(), "sha256") for key in _pseudonym_keys]
     return [PSEUDONYM + urlsafe_b64encode(each).decode()[:15] for each in hashes]
+
+
+def seals(what: str) -> list[str]:
+    """Return what shows that an address is one that we gave out: HMAC-SHA256, whole, by the newest key first."""
+    return [urlsafe_b64encode(hmac.digest(key, what.encode(), "sha256")).decode().rstrip("=") for key in _seal_keys]
 
 
 def _fernet() -> MultiFernet:

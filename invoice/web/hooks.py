@@ -10,6 +10,7 @@ from requests.structures import CaseInsensitiveDict
 
 from invoice.errors import Forbidden, NotFound, Unauthenticated
 from invoice.web.auth import public, target
+from invoice.web.parameters import argument
 from invoice.web.refusals import is_told, note
 from invoice.web.services import payments, public_url, services, sms
 
@@ -37,13 +38,14 @@ def vipps(registration: str) -> ResponseReturnValue:
 @blueprint.post("/twilio/<int(max=2147483647):message_id>")
 @public
 def twilio(message_id: int) -> ResponseReturnValue:
-    """Take a delivery receipt that is signed for this very address."""
+    """Take a delivery receipt that is signed for this very address, and whose address is sealed by us."""
+    seal = argument("seal")
     form = request.form.to_dict()
     if not sms().is_genuine(public_url() + target(), CaseInsensitiveDict(request.headers), form):
         note("a receipt that is not genuine")
         is_told()
         raise Forbidden("The signature in the X-Twilio-Signature header does not fit.")
     logger.info("Admitted: a receipt of message %s from %s.", message_id, request.remote_addr)
-    if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form):
+    if not services().inbox.take_receipt(message_id, sms().read_receipt(form), form, seal=seal):
         raise NotFound("There is no such message.")
     return "", 204

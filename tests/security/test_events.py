@@ -19,6 +19,7 @@ from tests.fakes import FakePayments, FakeSms
 from tests.web import proofs
 from tests.web.bad_bodies import GOOD, basic
 from tests.web.isolation import registered
+from tests.web.visiting import receipt_of
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 EVENTS = "/api/events"
@@ -57,7 +58,7 @@ def test_a_genuine_webhook_and_a_genuine_receipt_are_written_down(
     hook = registered("R")
 
     client.post(f"/hooks/vipps/{hook}", data=json.dumps({"eventType": "x"}))
-    client.post("/hooks/twilio/1", data={"MessageSid": "SM1", "MessageStatus": "delivered"})
+    client.post(receipt_of(1), data={"MessageSid": "SM1", "MessageStatus": "delivered"})
 
     assert said(caplog, "Admitted") == [
         "Admitted: a webhook of account 23456R from 127.0.0.1.",

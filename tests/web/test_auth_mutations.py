@@ -33,6 +33,7 @@ from tests.fakes import FakePayments, FakeSms
 from tests.web import proofs
 from tests.web.bad_bodies import GOOD, everything
 from tests.web.isolation import registered, text_of
+from tests.web.visiting import receipt_of
 
 TARGET = "/api/recurring/subscribe"
 BODY = json.dumps(GOOD).encode()
@@ -149,7 +150,7 @@ def test_no_changed_webhook_of_vipps_is_taken(prove: Prove, time: StandingClock)
 
 def test_no_changed_receipt_of_twilio_is_taken(prove: Prove, services: Services):
     number = services.subscriptions.request(a_partner(), a_wish(send_sms=True)).subscription_id
-    path = f"/hooks/twilio/{text_of(number)}"
+    path = receipt_of(text_of(number))
     form = {"MessageSid": "SM" + "0" * 32, "MessageStatus": "delivered", "To": "+4791234567", "ErrorCode": ""}
     signature = RequestValidator("token").compute_signature(HOST + path, form)
     right = {**form, "path": path, "signature": signature}

@@ -61,7 +61,9 @@ def test_nobody_can_lock_the_right_proof_out(client: FlaskClient, time: Standing
     assert [ask(client, given, address).status_code for given in (RIGHT, f"Bearer {key}", *signed)] == [200] * 4
 
 
-def test_what_is_too_much_is_not_written_and_said_once_in_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture):
+def test_what_is_too_much_is_not_written_and_said_once_in_the_log(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+):
     a_partner()
     statuses(client, WRONG, 20)
     before, lines = everything(), len(caplog.records)

@@ -24,13 +24,14 @@ from invoice.lifecycle import MessageStatus, SubscriptionStatus
 from invoice.providers.vipps_webhooks import sign
 from invoice.services.inbox import Inbox
 from invoice.services.jobs import Jobs, Services
-from invoice.store.db import db, reading, transaction
+from invoice.store.db import db, reading, set_encryption_keys, transaction
 from invoice.store.models import InboundEvent, Message, WebhookRegistration
 from invoice.web import services as reach
 from tests.conftest import StandingClock, environ_for
 from tests.factories import a_partner, a_wish, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import everything, what_is_wrong_with
+from tests.web.visiting import receipt_of
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
 
@@ -323,7 +324,7 @@ def test_a_webhook_larger_than_any_is_refused(outside: FlaskClient):
 
 
 def receipt(client: FlaskClient, message: int = 1, **form: str) -> TestResponse:
-    return client.post(f"/hooks/twilio/{message}", data={"MessageSid": "SM1", "MessageStatus": "delivered", **form})
+    return client.post(receipt_of(message), data={"MessageSid": "SM1", "MessageStatus": "delivered", **form})
 
 
 def message() -> Message:
@@ -396,7 +397,7 @@ def test_receipts_move_a_message_forward_only(client: FlaskClient, services: Ser
 
 
 def twilio(client: FlaskClient, form: dict[str, str], *, number: int = 1, **change: Any) -> TestResponse:
-    path = f"/hooks/twilio/{number}"
+    path = change.pop("path", receipt_of(number))
     signature = RequestValidator("token").compute_signature(f"https://pay.example.com{path}", form)
     headers = {"X-Twilio-Signature": signature, **change.pop("headers", {})}
     return call(client, path, data={**form, **change}, headers=headers)
@@ -468,3 +469,63 @@ def test_odd_letters_in_a_genuine_receipt_break_nothing(outside: FlaskClient, se
     }
 
     assert {k: a.status_code for k, a in answers.items() if what_is_wrong_with(a)} == {}
+
+
+# The seal: our own signature of the message's number, in the address that the text went out with
+
+
+def _unsealed() -> None:
+    """Have the text be one that went out before there were seals."""
+    with transaction():
+        db.session.get_one(Message, 1).is_sealed = False
+
+
+_WRONG = ("", "x", "A" * 43, "\xe9", "%00", "A" * 5000)
+
+
+def test_a_receipt_whose_address_lacks_its_seal_is_forbidden(outside: FlaskClient, services: Services, jobs: Jobs):
+    a_text(services, jobs)
+    before = everything()
+    right = receipt_of(1)
+    paths = ["/hooks/twilio/1", "/hooks/twilio/1?x=1", *(f"/hooks/twilio/1?seal={seal}" for seal in _WRONG)]
+    paths += [
+        right[:-1],
+        right + "A",
+        right.swapcase(),
+        receipt_of(2).replace("/2?", "/1?"),
+        right.replace("/1?", "/2?"),
+    ]
+
+    answers = {path: twilio(outside, _FORM, path=path).status_code for path in paths}
+
+    assert answers.pop(right.swapcase()) in (403, 404)
+    assert answers == dict.fromkeys(answers, 403)
+    assert twilio(outside, _FORM, path=f"{right}&seal=x").status_code == 400
+    assert everything() == before
+    assert twilio(outside, _FORM, path=right).status_code == 204
+
+
+def test_a_text_from_before_there_were_seals_is_heard_of_without_one(
+    outside: FlaskClient, services: Services, jobs: Jobs
+):
+    a_text(services, jobs)
+    _unsealed()
+
+    assert twilio(outside, _FORM, path="/hooks/twilio/1?seal=x").status_code == 403
+    assert twilio(outside, _FORM, path="/hooks/twilio/1").status_code == 204
+    assert message().status == MessageStatus.DELIVERED
+
+
+def test_a_seal_outlives_a_change_of_the_key_while_the_older_one_is_there(
+    outside: FlaskClient, services: Services, jobs: Jobs
+):
+    a_text(services, jobs)
+    old = "a-secret-key-for-tests-that-is-long-enough"
+    sealed, new = receipt_of(1), "another-secret-key-that-is-just-as-long"
+    try:
+        set_encryption_keys(new)
+        assert twilio(outside, _FORM, path=sealed).status_code == 403
+        set_encryption_keys(f"{new},{old}")
+        assert twilio(outside, _FORM, path=sealed).status_code == 204
+    finally:
+        set_encryption_keys(old)

@@ -20,6 +20,7 @@ from invoice.store.models import Subscription
 from tests.factories import a_partner, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import DOCUMENTED, GOOD, basic, body, everything
+from tests.web.visiting import HOST, receipt_of
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
 
@@ -98,7 +99,7 @@ def test_the_documented_payload_texts_the_link(client: FlaskClient, jobs: Jobs, 
     assert text["to"] == "+4712457890"
     assert text["originator"] == "2119"
     assert text["body"] == f"Click to proceed https://pay.example.com/s/{token}"
-    assert text["receipt_url"] == "https://pay.example.com/hooks/twilio/1"
+    assert text["receipt_url"] == HOST + receipt_of(1)
 
 
 def test_the_url_of_the_answer_leads_to_vipps(client: FlaskClient, payments: FakePayments):

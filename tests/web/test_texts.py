@@ -34,6 +34,7 @@ from tests.factories import (
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import DOCUMENTED, GOOD, basic, everything
 from tests.web.test_idempotency import together
+from tests.web.visiting import HOST, receipt_of
 
 SUBSCRIBE = "/api/recurring/subscribe"
 PRODUCT = "for this product"
@@ -283,7 +284,7 @@ def test_a_link_is_texted_again_in_the_same_words(client: FlaskClient, jobs: Job
     assert {(m["to"], m["originator"], m["body"]) for m in sms.sent} == {
         ("+4791234567", "My Company", sms.sent[0]["body"])
     }
-    assert [m["receipt_url"] for m in sms.sent] == [f"https://pay.example.com/hooks/twilio/{n}" for n in (1, 2)]
+    assert [m["receipt_url"] for m in sms.sent] == [HOST + receipt_of(n) for n in (1, 2)]
     assert event_types(1).count("message.accepted") == 2
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from invoice.services.jobs import Services
+from invoice.store.db import seals
 from invoice.store.models import Subscription
 from tests.factories import (
     a_wish,
@@ -39,6 +40,11 @@ def returning(sub: Subscription, partner_id: int = 10295) -> str:
 
 def manage(sub: Subscription) -> str:
     return f"/manage/{sub.manage_token}"
+
+
+def receipt_of(message: int) -> str:
+    """Return the path that the SMS provider tells us of a text at."""
+    return f"/hooks/twilio/{message}?seal={seals(f'receipt of message {message}')[0]}"
 
 
 def words(answer: TestResponse) -> str:

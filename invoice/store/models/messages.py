@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy import ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from invoice.lifecycle import MessageStatus
@@ -35,6 +35,8 @@ class Message(Base):
     segments: Mapped[int]
     status: Mapped[MessageStatus] = mapped_column(status_of(MessageStatus))
     provider_message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    # Its receipt's address holds our own HMAC; False only for texts from before there was one.
+    is_sealed: Mapped[bool] = mapped_column(default=False, server_default=false())
     sends: Mapped[int] = mapped_column(default=1)  # a lost one is sent a second time, and never a third
     error_code: Mapped[str | None] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -28,6 +28,10 @@ class Partner(Base):
     sms_text: Mapped[str | None] = mapped_column(String(1000))  # of invitations that come without one; None: ours
     sms_limit: Mapped[int | None]  # texts in 24 hours, 0: no cap; None: as the settings say
     request_limit: Mapped[int] = mapped_column(default=600)  # a minute
+    texts_paused_at: Mapped[datetime | None] = mapped_column(
+        UTCDateTime
+    )  # nobody opens them; until an operator resumes
+    texts_resumed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # only texts after that count again
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     suspended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 

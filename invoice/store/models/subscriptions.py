@@ -76,6 +76,7 @@ class Subscription(Base):
 
     status: Mapped[SubscriptionStatus] = mapped_column(status_of(SubscriptionStatus))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    opened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # by a person: a page that was looked at, or more
     activated_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     anchor_on: Mapped[date | None]  # market date of signing: every due date is counted from it
     next_period: Mapped[int] = mapped_column(default=1)

@@ -85,12 +85,13 @@ TABLE = {
     ),
     "hooks.twilio": Operation(
         text="For Twilio.",
+        query=(parameter("seal", "Ours, of this very message; texts from before there were seals lack it.", text()),),
         body="Receipt",
         media_types=("application/x-www-form-urlencoded",),
         answers={
             204: Answer("Taken."),
             400: Answer("It cannot be read.", ("InvalidRequest",)),
-            403: Answer("The signature does not fit.", ("Message",)),
+            403: Answer("The signature or the seal does not fit.", ("Message",)),
             404: Answer("There is no such message.", ("Words",)),
             413: Answer("More than 64 KiB.", ("Message",)),
         },
