@@ -53,13 +53,22 @@ class Batches:
         operations.handle(CREATE, self)
 
     def submit(self) -> int:
-        """Create at Vipps what is planned for today, a batch for each market; return how many charges were sent."""
-        return sum(self._submit_batch(market) for market in MARKET_ZONES)
+        """Create at Vipps what is planned for today, a batch for each market; return how many charges were sent.
+
+        Only a market that has some is locked: what waits for a brake or for an earlier charge may wait for days.
+        """
+        with reading():
+            markets = [market for market in MARKET_ZONES if queries.is_any_to_submit(market, *self._days(market))]
+        return sum(self._submit_batch(market) for market in markets)
+
+    def _days(self, market: str) -> tuple[date, date]:
+        """Return today there, and the first due date of a charge that others still wait for."""
+        today = business_date(market)
+        return today, today - timedelta(days=self._settings.invoice_retry_days + 3)
 
     def _submit_batch(self, market: str) -> int:
         with transaction():
-            today = business_date(market)
-            since = today - timedelta(days=self._settings.invoice_retry_days + 3)
+            today, since = self._days(market)
             found = queries.lock_charges_to_submit(market, today, since, MAX_BATCH)
             held = brakes.hold_unlikely({member[2].partner_id for member in found}, today, self._settings)
             members = [member for member in found if member[2].partner_id not in held and _is_in_time(*member)]

@@ -145,6 +145,7 @@ def _ring(ring: Ring, account: str) -> bool:
         if charge is not None:
             # Whatever its row says: people pay late, and money may be given back in Vipps' portal.
             charge.check_at = now
+            queries.end_pause("charges", now)
             if ring.says_not_created and charge.status in _TAKEN_IN:
                 charge.failure_reason = NOT_CREATED
             return True
@@ -152,4 +153,5 @@ def _ring(ring: Ring, account: str) -> bool:
     if agreement is None or agreement.account != account:
         return False
     db.session.execute(update(Agreement).where(Agreement.id == agreement.id).values(check_at=now))
+    queries.end_pause("consents", now)
     return True

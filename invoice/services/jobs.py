@@ -51,7 +51,8 @@ _LOOK_LEASE = timedelta(seconds=60)
 _JOB_LEASE = timedelta(minutes=5)
 _ROWS = 50
 _PATIENCE = 3
-# One that only fails is left alone ever longer: a provider that is away for days is asked now and then.
+# One that only fails is left alone ever longer: a provider that is away for days is asked now and then. A webhook
+# ends that, being a sign of life.
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 # So that a provider that hangs keeps neither the other jobs nor the sign of life waiting.
 _ROUND_S = 20.0
@@ -206,7 +207,7 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
     """Do something for each row and return for how many; one row's failure leaves the others be.
 
     A provider that fails again and again is left alone: the rest comes back after its lease, and other work goes on.
-    Raises what it says when it has done nothing for anybody; fewer failures may be those rows' own trouble.
+    Raises what it says when nothing was done for anybody.
     """
     done = 0
     failures: list[ProviderError] = []
@@ -222,7 +223,7 @@ def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:
             logger.warning("%s: row %s is put off: %s", name, row_id, error.message)
         except Exception:
             logger.exception("%s: row %s fails.", name, row_id)
-    if len(failures) == _PATIENCE and not done:
+    if failures and not done:
         raise failures[-1]
     return done
 

@@ -24,7 +24,7 @@ from invoice.services import outbox
 from invoice.services.accounts import Accounts
 from invoice.services.consents import PLAN_AHEAD_DAYS
 from invoice.store import queries
-from invoice.store.db import transaction
+from invoice.store.db import reading, transaction
 from invoice.store.models import Agreement, Charge, Subscription
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,12 @@ class Plans:
     def plan(self) -> int:
         """Enter into the books every period whose time has come; return how many subscriptions were looked at.
 
-        Two planners at once are harmless: a period's row is unique.
+        Two planners at once are harmless: a period's row is unique. Only a market that has some is locked: tomorrow's
+        date begins earlier in one than in another.
         """
-        return sum(self._plan_slice(market) for market in MARKET_ZONES)
+        with reading():
+            markets = [market for market in MARKET_ZONES if queries.is_any_to_plan(market, business_date(market))]
+        return sum(self._plan_slice(market) for market in markets)
 
     def _plan_slice(self, market: str) -> int:
         today = business_date(market)

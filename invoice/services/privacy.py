@@ -23,7 +23,7 @@ from invoice.lifecycle import AgreementStatus, MessageStatus, SubscriptionStatus
 from invoice.phone import PSEUDONYM
 from invoice.providers.base import PaymentProvider
 from invoice.store import queries
-from invoice.store.db import pseudonyms, transaction
+from invoice.store.db import pseudonyms, reading, transaction
 from invoice.store.models import (
     Agreement,
     Delivery,
@@ -205,7 +205,10 @@ def forget_old(payments: PaymentProvider) -> int:
     if abs(skew) > _MAX_SKEW:
         raise ProviderUnavailable(f"our clock is {skew} from the provider's, and what is forgotten never comes back")
     began, done = stopwatch(), 0
-    for name, rule in RULES.items():
+    with reading():
+        now = utc_now() + _AHEAD
+        waiting = {name: rule for name, rule in RULES.items() if queries.is_any_over(rule.began, rule.over(now))}
+    for name, rule in waiting.items():
         forgotten = _BATCH
         while forgotten == _BATCH and stopwatch() - began < _ROUND_S:
             forgotten = _forget_batch(rule, utc_now() + _AHEAD)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from datetime import time as dt_time
+from zoneinfo import ZoneInfo
 
 import pytest
+from flask import Flask
+from sqlalchemy import Connection, event
 
 from invoice.clock import utc_now
 from invoice.errors import ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
+from invoice.services import brakes
 from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
 from invoice.store import queries
-from invoice.store.db import reading
+from invoice.store.db import db, reading
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms, Faults
@@ -110,6 +116,71 @@ def test_job_submit_sends_what_is_planned_for_today_in_one_batch(
 
     assert done == 3
     assert [len(json.loads(request)) for _, request in payments.batches] == [3]
+
+
+@pytest.fixture
+def locks(app: Flask) -> Iterator[list[str]]:
+    """The transactions that were opened to write, as they are counted."""
+    opened: list[str] = []
+
+    def count(connection: Connection) -> None:
+        if not connection.get_execution_options().get("read_only"):
+            opened.append("begin")
+
+    event.listen(db.engine, "begin", count)
+    yield opened
+    event.remove(db.engine, "begin", count)
+
+
+def test_what_may_not_leave_yet_locks_nothing(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, locks: list[str]
+):
+    a_partner()
+    an_active_subscription(services, payments)
+    time.move(days=28)
+    job(jobs, "plan").run_once()
+    brakes.stop(None, "a look at the prices")
+    locks.clear()
+
+    assert job(jobs, "submit").run_once() == 0
+    assert locks == []
+
+    brakes.start(None)
+    assert job(jobs, "submit").run_once() == 1
+    assert locks != []
+
+
+def test_tomorrow_in_another_market_locks_nothing_here(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, locks: list[str]
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    plan_on = subscription(number).next_plan_on
+    assert plan_on is not None
+    time.move_to(datetime.combine(plan_on, dt_time(), tzinfo=ZoneInfo("Europe/Helsinki")))
+    locks.clear()
+
+    assert job(jobs, "plan").run_once() == 0
+    assert locks == []
+
+    time.move(hours=1)
+    assert job(jobs, "plan").run_once() == 1
+    assert locks != []
+
+
+def test_job_retention_locks_nothing_while_nothing_is_over(
+    services: Services, jobs: Jobs, time: StandingClock, locks: list[str]
+):
+    services.subscriptions.request(a_partner(), a_wish())
+    time.move(days=87)
+    locks.clear()
+
+    assert job(jobs, "retention").run_once() == 0
+    assert locks == []
+
+    time.move(days=2)
+    assert job(jobs, "retention").run_once() > 0
+    assert locks != []
 
 
 def test_job_charges_looks_at_what_was_submitted(
@@ -213,6 +284,37 @@ def test_a_provider_that_is_away_for_long_is_asked_ever_more_rarely_and_as_ever_
     with reading():
         _, failed = queries.jobs_put_off(utc_now())
     assert "consents" not in failed
+
+
+def test_one_row_alone_is_asked_ever_more_rarely_as_well(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    services.subscriptions.request(a_partner(), a_wish())
+    payments.faults.before("find_agreement", *[ProviderUncertain("down")] * 1000)
+
+    for _ in range(6 * 60):
+        time.move(seconds=10)
+        settle(jobs)
+
+    assert 12 <= payments.calls.count("find_agreement") <= 20
+
+
+def test_what_a_webhook_tells_of_is_looked_at_at_once_however_rarely_the_rest_is(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    numbers = three_accepted(services, payments)
+    payments.faults.before("find_agreement", *[ProviderUncertain("down")] * 20)
+    for _ in range(60):
+        time.move(seconds=10)
+        settle(jobs)
+    payments.faults = Faults()
+    time.move(seconds=10)
+
+    ring = {"agreement_id": "agr_2", "external_id": None, "charge_name": None}
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+    settle(jobs)
+
+    assert subscription(numbers[1]).status == SubscriptionStatus.ACTIVE
 
 
 def test_the_engine_leaves_a_sign_of_life(time: StandingClock, app: object):

@@ -14,10 +14,8 @@ from invoice.store.models import Agreement, Charge, Partner, Subscription
 from invoice.store.queries.due import is_braked, is_to_submit
 
 
-def lock_charges_to_submit(
-    market: str, today: date, since: date, limit: int
-) -> Sequence[tuple[Charge, Agreement, Subscription]]:
-    """Planned charges to create today, of subscriptions that are still active; locked, others' are skipped.
+def _can_be_submitted(market: str, today: date, since: date) -> ColumnElement[bool]:
+    """A planned charge to create today, of a subscription that is still active; joined to it and to its partner.
 
     One that is late waits until those before it are settled; for one at the provider only while it fell due at or
     after `since`, so that one that was set aside holds nobody up for ever.
@@ -33,19 +31,37 @@ def lock_charges_to_submit(
             or_(earlier.status.in_(unsent), earlier.due_on >= since),
         ),
     )
+    return and_(
+        is_to_submit(today),
+        Subscription.status == SubscriptionStatus.ACTIVE,
+        Partner.market == market,
+        Partner.suspended_at.is_(None),
+        ~is_braked(Partner.id),
+        ~must_wait,
+    )
+
+
+def is_any_to_submit(market: str, today: date, since: date) -> bool:
+    """Tell whether `lock_charges_to_submit` would find one, or somebody else has it in hand; locks nothing."""
+    found = (
+        select(Charge.id)
+        .join(Subscription, Subscription.id == Charge.subscription_id)
+        .join(Partner, Partner.id == Subscription.partner_id)
+        .where(_can_be_submitted(market, today, since))
+    )
+    return db.session.scalar(found.limit(1)) is not None
+
+
+def lock_charges_to_submit(
+    market: str, today: date, since: date, limit: int
+) -> Sequence[tuple[Charge, Agreement, Subscription]]:
+    """Planned charges that may be created today, locked; those in other hands are skipped."""
     rows = db.session.execute(
         select(Charge, Agreement, Subscription)
         .join(Subscription, Subscription.id == Charge.subscription_id)
         .join(Agreement, Agreement.id == Charge.agreement_id)
         .join(Partner, Partner.id == Subscription.partner_id)
-        .where(
-            is_to_submit(today),
-            Subscription.status == SubscriptionStatus.ACTIVE,
-            Partner.market == market,
-            Partner.suspended_at.is_(None),
-            ~is_braked(Partner.id),
-            ~must_wait,
-        )
+        .where(_can_be_submitted(market, today, since))
         .order_by(Charge.submit_on, Charge.id)
         .limit(limit)
         .with_for_update(of=Charge, skip_locked=True)

@@ -16,6 +16,13 @@ from invoice.store.models import Charge, Event, Operation, Refund, Subscription
 OPERATION_OPEN = (OperationStatus.READY, OperationStatus.INFLIGHT, OperationStatus.UNKNOWN)
 
 
+def is_any_over(began: InstrumentedAttribute[Any], over: ColumnElement[bool]) -> bool:
+    """Tell whether `lock_over` would find a row, or somebody else has it in hand; locks nothing."""
+    # In the order of the lock, so that no database thinks of reading the whole table.
+    found = select(began.class_.id).where(over).order_by(began, began.class_.id).limit(1)
+    return db.session.scalar(found) is not None
+
+
 def lock_over(began: InstrumentedAttribute[Any], over: ColumnElement[bool], limit: int) -> Sequence[Any]:
     """Rows whose time is over, the oldest first, locked; those in other hands are skipped and come next time."""
     model: Any = began.class_

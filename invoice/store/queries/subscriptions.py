@@ -74,6 +74,12 @@ def subscriptions_created_since(partner_id: int, since: datetime, after_id: int,
     ).all()
 
 
+def is_any_to_plan(market: str, today: date) -> bool:
+    """Tell whether `subscriptions_to_plan` would find one, or somebody else has it in hand; locks nothing."""
+    found = select(Subscription.id).join(Partner).where(is_to_plan(today), Partner.market == market)
+    return db.session.scalar(found.limit(1)) is not None
+
+
 def subscriptions_to_plan(market: str, today: date, limit: int) -> Sequence[Subscription]:
     """Active subscriptions whose next period is to enter the books, locked; those in other hands are skipped."""
     return db.session.scalars(

@@ -9,41 +9,57 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, or_, select, update
+from sqlalchemy import Select, String, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 
 from invoice.lifecycle import OperationStatus
-from invoice.store.db import Base, db
+from invoice.store.db import Base, UTCDateTime, db
 from invoice.store.models import Agreement, Charge, InboundEvent, JobRun, Operation
 from invoice.store.queries.due import is_unread, operation_is_due
+
+_NOW, _THEN = bindparam("now", type_=UTCDateTime()), bindparam("then", type_=UTCDateTime())
+_NAME = bindparam("job", type_=String())
+_IS_OFF, _HAS_FAILED = JobRun.next_at > _NOW, JobRun.failures > 0
+# Put together once, since they are asked several times a second.
+_PUT_OFF = select(JobRun.name, _IS_OFF, _HAS_FAILED).where(or_(_IS_OFF, _HAS_FAILED))
+_RUN = update(JobRun.__table__).where(JobRun.name == _NAME)  # type: ignore[arg-type]
+_TAKE = _RUN.where(JobRun.next_at <= _NOW).values(next_at=_THEN)
+_FINISH = _RUN.values(failures=0, finished_at=_NOW, next_at=_THEN)
+_TO_CHECK = {
+    model: select(model.id).where(model.check_at <= _NOW).order_by(model.check_at, model.id).limit(bindparam("most"))
+    for model in (Agreement, Charge)
+}
 
 
 def jobs_put_off(now: datetime) -> tuple[frozenset[str], frozenset[str]]:
     """Return the jobs that are not to run again yet, and those that failed when they last ran."""
-    is_off, has_failed = JobRun.next_at > now, JobRun.failures > 0
-    rows = db.session.execute(select(JobRun.name, is_off, has_failed).where(or_(is_off, has_failed))).all()
+    rows = db.session.execute(_PUT_OFF, {"now": now}).all()
     return frozenset(name for name, off, _ in rows if off), frozenset(name for name, _, failed in rows if failed)
 
 
 def take_job(name: str, now: datetime, lease: timedelta) -> bool:
     """Take the right to run a job whose time has come."""
-    statement = update(JobRun).where(JobRun.name == name, JobRun.next_at <= now).values(next_at=now + lease)
-    is_taken = bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    found = db.session.execute(_TAKE, {"job": name, "now": now, "then": now + lease})
+    is_taken = bool(found.rowcount)  # type: ignore[attr-defined]
     # The first run of all is whoever's who enters it.
     return is_taken or bool(insert_ignoring(JobRun, [{"name": name, "next_at": now + lease, "failures": 0}]))
 
 
 def finish_job(name: str, now: datetime, *, next_at: datetime) -> None:
     """Write down that a job went well."""
-    values = {"failures": 0, "finished_at": now, "next_at": next_at}
-    db.session.execute(update(JobRun).where(JobRun.name == name).values(values))
+    db.session.execute(_FINISH, {"job": name, "now": now, "then": next_at})
+
+
+def end_pause(name: str, now: datetime) -> None:
+    """Have a job that was put off because it failed run now; how often it failed is still known."""
+    is_put_off = and_(JobRun.next_at > now, JobRun.failures > 0)
+    db.session.execute(update(JobRun).where(JobRun.name == name, is_put_off).values(next_at=now))
 
 
 def claim_to_check(model: type[Agreement | Charge], now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
     """Take rows whose `check_at` has come and put it off by a lease, so that one that fails comes back by itself."""
-    due = select(model.id).where(model.check_at <= now).order_by(model.check_at, model.id).limit(limit)
-    return _claim(model, due, {"check_at": now + lease}, model.id)
+    return _claim(model, _TO_CHECK[model].params(now=now, most=limit), {"check_at": now + lease}, model.id)
 
 
 def claim_operation(kinds: Collection[str], now: datetime, lease: timedelta) -> Operation | None:
