@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ from invoice.store.db import Base
 
 # What is due next in our tables. A worker asks more; this only tells when to wake it.
 _DUE = """
-SELECT min(at) FROM (
+SELECT (SELECT min(next_at) FROM job_runs
+        WHERE finished_at IS NOT NULL AND name NOT IN ('engine', 'consents', 'charges')), min(at) FROM (
   SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
   UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
   UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL
@@ -31,10 +32,10 @@ SELECT min(at) FROM (
   UNION ALL SELECT min(CASE WHEN paused_until > next_at THEN paused_until ELSE next_at END)
             FROM deliveries JOIN delivery_lanes ON delivery_lanes.id = lane_id WHERE status = 'READY'
   UNION ALL SELECT min(lease_until) FROM deliveries WHERE status = 'INFLIGHT'
-  UNION ALL SELECT min(next_at) FROM job_runs
-            WHERE finished_at IS NOT NULL AND name NOT IN ('engine', 'consents', 'charges')
 ) AS times
 """
+# What is done now and then is done together: nobody is woken for each.
+_TOGETHER = timedelta(hours=6)
 # What is settled is settled: for the judge to see what no look at a single moment shows.
 WATCH = """
 CREATE TABLE judged (what TEXT);
@@ -106,8 +107,8 @@ class SQLite:
         return self._look.execute(query, values)
 
     def next_due(self) -> datetime | None:
-        (found,) = self.execute(_DUE).fetchone()
-        return None if found is None else datetime.fromisoformat(found).replace(tzinfo=UTC)
+        found = self.execute(_DUE).fetchone()
+        return _earliest(*(at and datetime.fromisoformat(at).replace(tzinfo=UTC) for at in found))
 
     def state(self) -> dict[str, list[str]]:
         return {name: sorted(map(_line, self.execute(query))) for name, query in _STATE.items()}
@@ -134,11 +135,17 @@ class PostgreSQL:
         raise NotImplementedError(f"{query} {values}")
 
     def next_due(self) -> datetime | None:
-        found: datetime | None = self._look.execute(text(_DUE)).scalar_one()
-        return None if found is None else found.astimezone(UTC)
+        return _earliest(*(at and at.astimezone(UTC) for at in self._look.execute(text(_DUE)).one()))
 
     def state(self) -> dict[str, list[str]]:
         return {name: sorted(map(_line, self._look.execute(text(query)))) for name, query in _STATE.items()}
+
+
+def _earliest(chore: datetime | None, work: datetime | None) -> datetime | None:
+    """Return when somebody has to wake; chores wait for the next full quarter of a day."""
+    if chore is not None:
+        chore += -(chore - datetime.min.replace(tzinfo=UTC)) % _TOGETHER
+    return min((at for at in (chore, work) if at is not None), default=None)
 
 
 def _line(row: Any) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from flask import Flask
 from greenlet import GreenletExit
-from sqlalchemy import event
+from sqlalchemy import UpdateBase, event
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
 from app import create_app, equip
@@ -25,7 +25,8 @@ from invoice.cli.stand_in import simulator_environ
 from invoice.clock import utc_now
 from invoice.config import Settings
 from invoice.engine.inline import Engine
-from invoice.services.jobs import Jobs
+from invoice.services import consents
+from invoice.services.jobs import Job, Jobs
 from invoice.services.journal import Journal
 from invoice.simulator.accounts import DEMO_UNIT
 from invoice.simulator.app import create_simulator
@@ -43,6 +44,7 @@ from tests.simulation.partner import SECRET, URL, Partner
 SERVICE, VIPPS = "http://127.0.0.1:8000", "http://127.0.0.1:9000"
 PARTNER = 10295
 START = datetime(2030, 1, 15, 11, tzinfo=UTC)
+_DAY = timedelta(days=1)
 # What the judge does itself, at the end and from the outside.
 _JUDGED = frozenset({"proof", "audit"})
 _LONGEST_KEY = 40
@@ -101,7 +103,9 @@ class House(Hub):
         super().__init__(dice, time)
         self.had_late_texts = False  # one that was sent by somebody who had stood still for long
         self._stack = ExitStack()
-        self.seldom, self.lost, self.folder = seldom, lost, folder
+        self.lost, self.folder = lost, folder
+        self._look_every(seldom)
+        self._stack.callback(self._look_every, _DAY)
         self.database = database
         self.settings = Settings.from_environ(
             {
@@ -179,20 +183,30 @@ class House(Hub):
         process = self.current.process
         assert process is not None
         jobs = Jobs(process.app.extensions[reach.SERVICES])
-        # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
         table = [job for job in jobs.table if job.name not in _JUDGED]
-        jobs.table = tuple(replace(job, every=self._stretched(job.every)) for job in table)
         engine = Engine(
             process.app,
             jobs,
             Journal(str(self.folder / f"{process.name}.json"), self.database.url) if self.lost else None,
         )
         while True:
+            jobs.table = tuple(map(self._stretched, table))
             self.rest_unless(engine.run_once)
 
-    def _stretched(self, every: timedelta | None) -> timedelta | None:
-        # What is daily stays so: what is kept for too long is a broken promise after some days.
-        return self.seldom if every is not None and every < timedelta(days=1) else every
+    def _stretched(self, job: Job) -> Job:
+        # What is done now and then in case something was missed is done less often: a year must pass in seconds.
+        return job if job.every is None else replace(job, every=max(self.seldom, job.every))
+
+    def calm_down(self) -> None:
+        """End all trouble; what is done daily is done daily from now on."""
+        for weather in (self.weather, self.partner.weather):
+            weather.clear_up()
+        self.crash_chance = self.stall_chance = 0.0
+        self._look_every(_DAY)
+
+    def _look_every(self, span: timedelta) -> None:
+        self.seldom = span
+        consents.ACTIVE_LOOK = span
 
     def _live(self) -> None:
         while True:
@@ -292,6 +306,8 @@ def _forget(app: Flask) -> None:
 
 _house: list[House] = []
 _WROTE = "has written"
+# Whose turn it is, and how often it may be: nobody waits for that.
+_OWN_AFFAIRS = frozenset({"job_runs", "rate_limits", "used_nonces"})
 
 
 def _listen(house: House | None) -> None:
@@ -320,18 +336,20 @@ def _before_commit(session: Session) -> None:
 
 @event.listens_for(Session, "do_orm_execute")
 def _on_execute(state: ORMExecuteState) -> None:
-    if state.is_insert or state.is_update or state.is_delete:
+    if isinstance(state.statement, UpdateBase) and state.statement.table.name not in _OWN_AFFAIRS:
         state.session.info[_WROTE] = True
 
 
 @event.listens_for(Session, "after_flush")
 def _after_flush(session: Session, _: UOWTransaction) -> None:
-    session.info[_WROTE] = True
+    changed = (*session.new, *session.dirty, *session.deleted)
+    if any(row.__tablename__ not in _OWN_AFFAIRS for row in changed):
+        session.info[_WROTE] = True
 
 
 @event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
-    # Whoever has only looked leaves nothing for anybody.
+    # Whoever has only looked leaves nothing for anybody, nor does who has written for nobody else.
     if session.info.pop(_WROTE, False) and _house and _is_ours(session):
         _house[0].news()
 

@@ -21,7 +21,7 @@ from tests.simulation.chance import Time
 from tests.simulation.network import Weather
 
 _LONGEST_STEP = timedelta(hours=12)
-_MOST_STEPS_A_DAY = 3000
+_MOST_STEPS, _MOST_STEPS_A_DAY = 30_000, 3000
 # Longer than any lease.
 _PATIENCE = timedelta(minutes=5)
 
@@ -155,7 +155,7 @@ class Hub(ABC):
 
     def run(self, until: datetime) -> None:
         """Let everything go on until then."""
-        for _ in range(_MOST_STEPS_A_DAY * (1 + (until - self.time.at).days)):
+        for _ in range(_MOST_STEPS + _MOST_STEPS_A_DAY * (until - self.time.at).days):
             self._bring_back()
             ready = [t for t in self.tasks if self._may_go_on(t)]
             if not ready:

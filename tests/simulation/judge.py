@@ -138,7 +138,8 @@ class Judge:
         """S15: while charging was held, none was sent; one that had been chosen before may have come a little later."""
         query = "SELECT name, sent_at FROM charges WHERE sent_at IS NOT NULL"
         sent = {name: _instant(at) for name, at in self._look.execute(query)}
-        made = {c["id"]: datetime.fromisoformat(c["created"]) for c in ledger["charges"] if c["id"] in sent}
+        ours = [c for c in ledger["charges"] if c["id"] in sent and c["id"] not in self._taken_names()]
+        made = {c["id"]: datetime.fromisoformat(c["created"]) for c in ours}
         for since, until in self._operators.held:
             yield from (f"S15: {name} was chosen at {at}, held" for name, at in sent.items() if since < at < until)
             after, before = since + _IN_FLIGHT, until - timedelta(seconds=1)  # the ledger's times are whole seconds

@@ -110,9 +110,7 @@ def simulate(
             world.checks.append(judge.always)
         try:
             world.run(start + timedelta(days=days))
-            for weather in (world.weather, world.partner.weather):
-                weather.clear_up()
-            world.crash_chance = world.stall_chance = 0.0
+            world.calm_down()
             world.run(start + timedelta(days=days) + _CALM)
             if not postgres:
                 judge.finally_()
