@@ -10,16 +10,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow import fields as ma
 
+from invoice.ciphers import weakness_of
 from invoice.errors import ConfigError
 from invoice.phone import COUNTRY_CODES
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# The modes of PostgreSQL's client that never go on in clear.
+_TLS = ("require", "verify-ca", "verify-full")
 _HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?"
 _HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")
 # Relative to the `instance` folder beside app.py.
@@ -43,14 +47,15 @@ def _database(value: str) -> None:
         raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
     try:
         parts = urlsplit(value)
-        said = parse_qs(parts.query)
-        host = parts.hostname or said.get("host", [""])[-1]
+        said = parse_qs(parts.query, keep_blank_values=True)
+        named = [parts.hostname or "", *(said.get(name, [""])[-1] for name in ("host", "hostaddr", "service"))]
     except ValueError:
         raise ValidationError("must be an address that can be read") from None
+    hosts = [host for each in named for host in each.split(",")]
+    is_here = all(not host or host in _LOOPBACK or host.startswith("/") for host in hosts)
     # Without a word about it PostgreSQL's client goes on in clear when the server has no TLS.
-    is_here = not host or host in _LOOPBACK or host.startswith("/")
-    if not is_here and "sslmode" not in said:
-        raise ValidationError("must end with ?sslmode=verify-full, or say what else its network allows")
+    if not is_here and (len(said.get("sslmode", ())) != 1 or said["sslmode"][0] not in _TLS):
+        raise ValidationError("must end with ?sslmode=verify-full (or verify-ca, or require): it is on another machine")
 
 
 def _hosts(value: str) -> None:
@@ -60,8 +65,15 @@ def _hosts(value: str) -> None:
 
 def _secret_keys(value: str) -> None:
     """One key, or several with the newest first, so that what older ones encrypted can still be read."""
-    if any(len(key.strip()) < 32 for key in value.split(",")):
+    keys = [key.strip() for key in value.split(",")]
+    if any(len(key) < 32 for key in keys):
         raise ValidationError("must be at least 32 characters (each key, when several are separated by commas)")
+    # An older one may be weak: what it sealed must be read, to be sealed anew.
+    if weakness := weakness_of(keys[0]):
+        raise ValidationError(
+            f"must begin with a random key, but of this one {weakness}: put what `openssl rand -hex 32` prints before "
+            "it, with a comma between, and run `flask vipps keys encrypt`"
+        )
 
 
 class _SettingsSchema(Schema):
@@ -136,14 +148,16 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read and check all settings.
+        """Read and check all settings. Each stands in the environment, or in the file that `NAME_FILE` names there.
 
         Raises ConfigError with one line for each setting that is missing or wrong.
         """
+        given, wrong = _with_files(environ)
         try:
-            values: dict[str, Any] = _SettingsSchema().load(dict(environ))
+            values: dict[str, Any] = _SettingsSchema().load(given)
         except ValidationError as error:
-            wrong = error.normalized_messages()  # type: ignore[no-untyped-call]
+            wrong = {**error.normalized_messages(), **wrong}  # type: ignore[no-untyped-call]
+        if wrong:
             lines = [f"  {name}: {' '.join(map(str, said))}" for name, said in sorted(wrong.items())]
             raise ConfigError("These settings are missing or wrong:\n" + "\n".join(lines)) from None
         if values["INVOICE_ENGINE"] is None:
@@ -191,6 +205,30 @@ class Settings:
     def form_targets(self) -> str:
         """Where our forms may lead, as sources of a Content-Security-Policy."""
         return " ".join([self.vipps_base_url, *(f"https://*.{domain}" for domain in self.landing_domains)])
+
+
+def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the settings with those that stand in files, as a vault hands them over, and what is wrong with these."""
+    given, wrong = dict(environ), dict[str, list[str]]()
+    for name in _SettingsSchema().fields:
+        if path := environ.get(f"{name}_FILE"):
+            try:
+                given[name] = _secret_in(Path(path), is_twice=name in environ)
+            except ValidationError as error:
+                wrong[name] = [str(each) for each in error.messages]
+    return given, wrong
+
+
+def _secret_in(path: Path, *, is_twice: bool) -> str:
+    """Return what a file holds, without the end of its line."""
+    if is_twice:
+        raise ValidationError("is given twice, itself and as a file")
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ValidationError("stands in a file that everybody on this machine may open: chmod o-rwx")
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError):
+        raise ValidationError("stands in a file that cannot be read") from None
 
 
 def environ() -> Mapping[str, str]:
