@@ -26,6 +26,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TLS = ("require", "verify-ca", "verify-full")
 _HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?"
 _HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")
+_NAME = r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
+_CALLBACK_HOSTS = re.compile(f"{_NAME}(?:,{_NAME})*")
 # Relative to the `instance` folder beside app.py.
 DEFAULT_DATABASE_URL = "sqlite:///invoice.sqlite3"
 
@@ -63,6 +65,11 @@ def _hosts(value: str) -> None:
         raise ValidationError("must be hosts such as pay.example.com, separated by commas")
 
 
+def _callback_hosts(value: str) -> None:
+    if value and not _CALLBACK_HOSTS.fullmatch(value):
+        raise ValidationError("must be hosts such as partner.example.com or *.example.com, separated by commas")
+
+
 def _secret_keys(value: str) -> None:
     """One key, or several with the newest first, so that what older ones encrypted can still be read."""
     keys = [key.strip() for key in value.split(",")]
@@ -84,6 +91,8 @@ class _SettingsSchema(Schema):
     INVOICE_PUBLIC_URL = ma.String(required=True, validate=_web_address)
     INVOICE_SECRET_KEY = ma.String(required=True, validate=_secret_keys)
     INVOICE_MORE_HOSTS = ma.String(load_default="", validate=_hosts)
+    # Where partners may have us call, beside being public; empty: any public host.
+    INVOICE_CALLBACK_HOSTS = ma.String(load_default="", validate=_callback_hosts)
     INVOICE_TRUSTED_PROXIES = ma.Integer(load_default=0, validate=validate.Range(0, 10))
     INVOICE_ENGINE = ma.String(load_default=None, allow_none=True, validate=validate.OneOf(["inline", "distributed"]))
     INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
@@ -125,6 +134,7 @@ class Settings:
     invoice_public_url: str
     invoice_secret_key: str = field(repr=False)
     invoice_more_hosts: str
+    invoice_callback_hosts: str
     invoice_trusted_proxies: int
     invoice_engine: str
     invoice_lead_days: int
@@ -185,6 +195,11 @@ class Settings:
     @property
     def _more_hosts(self) -> list[str]:
         return [host for host in self.invoice_more_hosts.split(",") if host]
+
+    @property
+    def callback_hosts(self) -> tuple[str, ...]:
+        """The hosts that partners may have us call, `*.` before a name standing for all below it; none: all."""
+        return tuple(host for host in self.invoice_callback_hosts.split(",") if host)
 
     @property
     def is_local(self) -> bool:

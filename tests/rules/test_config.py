@@ -235,6 +235,25 @@ def test_a_value_at_the_edge_of_its_range_is_right(name: str, values: tuple[str,
         assert getattr(settings_with(**{name: value}), name.lower()) == int(value)
 
 
+# Where partners may have us call
+
+
+def test_the_hosts_of_partners_may_be_listed() -> None:
+    assert settings_with().callback_hosts == ()
+    assert settings_with(INVOICE_CALLBACK_HOSTS="partner.no,*.a-b.example.com").callback_hosts == (
+        "partner.no",
+        "*.a-b.example.com",
+    )
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["*", "*.no.", "com", "*.com*", "a.b,", "a.b, c.d", "https://a.no", "a.no:443", "A.no", "10.0.0.1", "*.-a.no"],
+)
+def test_what_is_no_list_of_hosts_is_refused(hosts: str) -> None:
+    assert "INVOICE_CALLBACK_HOSTS" in complaint_about(INVOICE_CALLBACK_HOSTS=hosts)
+
+
 # Settings in files, as a vault hands them over
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from base64 import b64encode, urlsafe_b64decode
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
@@ -24,8 +26,18 @@ from tests.web.isolation import registered
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def test_a_link_has_128_bits_and_each_of_them_is_thrown_anew():
-    made = [int.from_bytes(urlsafe_b64decode(names.new_token() + "==")) for _ in range(4000)]
+def of_a_token(made: str) -> int:
+    return int.from_bytes(urlsafe_b64decode(made + "=="))
+
+
+def of_a_guid(made: str) -> int:
+    assert re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
+    return int(made.replace("-", ""), 16)
+
+
+@pytest.mark.parametrize(("make", "read"), [(names.new_token, of_a_token), (names.new_guid, of_a_guid)])
+def test_a_link_has_128_bits_and_each_of_them_is_thrown_anew(make: Callable[[], str], read: Callable[[str], int]):
+    made = [read(make()) for _ in range(4000)]
 
     assert len(set(made)) == len(made)
     assert max(made).bit_length() == 128
