@@ -50,14 +50,31 @@ def _database(value: str) -> None:
     try:
         parts = urlsplit(value)
         said = parse_qs(parts.query, keep_blank_values=True)
-        named = [parts.hostname or "", *(said.get(name, [""])[-1] for name in ("host", "hostaddr", "service"))]
+        named = [parts.hostname or "", *(",".join(said.get(name, ())) for name in ("host", "hostaddr", "service"))]
     except ValueError:
         raise ValidationError("must be an address that can be read") from None
-    hosts = [host for each in named for host in each.split(",")]
-    is_here = all(not host or host in _LOOPBACK or host.startswith("/") for host in hosts)
     # Without a word about it PostgreSQL's client goes on in clear when the server has no TLS.
-    if not is_here and (len(said.get("sslmode", ())) != 1 or said["sslmode"][0] not in _TLS):
+    if not all(map(_is_here, named)) and not _has_tls(said):
         raise ValidationError("must end with ?sslmode=verify-full (or verify-ca, or require): it is on another machine")
+
+
+def _is_here(hosts: str) -> bool:
+    return all(not host or host in _LOOPBACK or host.startswith("/") for host in hosts.split(","))
+
+
+def _has_tls(said: Mapping[str, list[str]]) -> bool:
+    return len(said.get("sslmode", ())) == 1 and said["sslmode"][0] in _TLS
+
+
+def _led_elsewhere(given: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what is wrong with variables that PostgreSQL's client reads by itself: none may lead away in clear."""
+    address = given.get("INVOICE_DATABASE_URL", "")
+    is_here = all(_is_here(given.get(name, "")) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"))
+    if is_here or not address.startswith("postgresql") or _has_tls(parse_qs(address.partition("?")[2])):
+        return {}
+    return {
+        "INVOICE_DATABASE_URL": ["must end with ?sslmode=verify-full: PGHOST, PGHOSTADDR or PGSERVICE lead elsewhere"]
+    }
 
 
 def _hosts(value: str) -> None:
@@ -163,6 +180,7 @@ class Settings:
         Raises ConfigError with one line for each setting that is missing or wrong.
         """
         given, wrong = _with_files(environ)
+        wrong |= _led_elsewhere(given)
         try:
             values: dict[str, Any] = _SettingsSchema().load(given)
         except ValidationError as error:

@@ -146,8 +146,15 @@ def test_each_wrong_setting_is_told_alone(name: str) -> None:
 @pytest.mark.parametrize(
     "there",
     [
+        "/x?host=db&host=/run/pg",
         *("u:p@db.example.com/x", "u:p@10.0.0.7:5432/x", "/x?host=db", "u@[2001:db8::1]/x", "/x?hostaddr=10.0.0.7"),
-        *("u@localhost/x?hostaddr=10.0.0.7", "/x?host=/tmp/pg,db", "/x?service=elsewhere", "u@localhost/x?host=db"),
+        *(
+            "u@localhost/x?hostaddr=10.0.0.7",
+            "/x?host=/tmp/pg,db",
+            "/x?host=db&host=/run/pg",
+            "/x?service=elsewhere",
+            "u@localhost/x?host=db",
+        ),
     ],
 )
 def test_a_database_on_another_machine_is_never_reached_in_clear(there: str) -> None:
@@ -160,6 +167,16 @@ def test_a_database_on_another_machine_is_never_reached_in_clear(there: str) -> 
     for mode in ("require", "verify-ca", "verify-full"):
         said = f"{more}sslmode={mode}"
         assert settings_with(INVOICE_DATABASE_URL=said).invoice_database_url == said
+
+
+@pytest.mark.parametrize("name", ["PGHOST", "PGHOSTADDR", "PGSERVICE"])
+def test_no_variable_of_postgresqls_client_leads_elsewhere_in_clear(name: str) -> None:
+    address = "postgresql+psycopg:///x"
+    for elsewhere in ("db.example.com", "10.0.0.7", "/run/pg,db"):
+        assert "PGHOST" in complaint_about(INVOICE_DATABASE_URL=address, **{name: elsewhere})
+        assert settings_with(INVOICE_DATABASE_URL=f"{address}?sslmode=verify-full", **{name: elsewhere})
+        assert settings_with(**{name: elsewhere}).invoice_database_url == BASE["INVOICE_DATABASE_URL"]
+    assert settings_with(INVOICE_DATABASE_URL=address, **{name: "/var/run/postgresql"}).invoice_database_url == address
 
 
 @pytest.mark.parametrize("here", ["/x", "u:p@localhost/x", "u:p@127.0.0.1:5432/x", "u@/x?host=/tmp/pg", "u@[::1]/x"])
