@@ -13,7 +13,7 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from invoice.cli.processes import SERVICES, in_words, load
 from invoice.errors import NotFound
-from invoice.lifecycle import ContractMode, Language
+from invoice.lifecycle import ContractMode, Language, SecretKind
 from invoice.services import partners
 from invoice.services.endpoints import Endpoints
 from invoice.services.partners import (
@@ -185,6 +185,8 @@ def turn_hmac_on(info: ScriptInfo, number: int, *, short: bool, full_only: bool,
     with load(info).app_context(), in_words():
         secret = partners.turn_hmac_on(number, takes_short=short, secret=given)
         click.echo(f"partner {number} signs with the secret it has." if bring else f"partner {number} hmac {secret}")
+        if not short and SecretKind.HMAC in [each.kind for each in partners.secrets_of(number)]:
+            click.echo("The secret before takes the original's hmac as well, this one does not: see --short.", err=True)
 
 
 @hmac.command("off")
