@@ -136,7 +136,7 @@ def build_services(
     settings: Settings, accounts: Accounts, sms: SmsProvider, partners: PartnerPipe | None = None
 ) -> Services:
     """Join the use cases; each gets exactly what it needs."""
-    partners = partners or PartnerPipe(Guard(allows_this_machine=settings.is_local))
+    partners = partners or PartnerPipe(Guard(allows_this_machine=settings.is_local, hosts=settings.callback_hosts))
     operations = Operations()
     drafts = Drafts(settings, accounts, operations)
     consents = Consents(settings, accounts, operations, drafts)

@@ -10,18 +10,24 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow import fields as ma
 
+from invoice.ciphers import weakness_of
 from invoice.errors import ConfigError
 from invoice.phone import COUNTRY_CODES
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# The modes of PostgreSQL's client that never go on in clear.
+_TLS = ("require", "verify-ca", "verify-full")
 _HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?"
 _HOSTS = re.compile(f"{_HOST}(?:,{_HOST})*")
+_NAME = r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
+_CALLBACK_HOSTS = re.compile(f"{_NAME}(?:,{_NAME})*")
 # Relative to the `instance` folder beside app.py.
 DEFAULT_DATABASE_URL = "sqlite:///invoice.sqlite3"
 
@@ -43,14 +49,32 @@ def _database(value: str) -> None:
         raise ValidationError("must begin with sqlite:/// or postgresql+psycopg://")
     try:
         parts = urlsplit(value)
-        said = parse_qs(parts.query)
-        host = parts.hostname or said.get("host", [""])[-1]
+        said = parse_qs(parts.query, keep_blank_values=True)
+        named = [parts.hostname or "", *(",".join(said.get(name, ())) for name in ("host", "hostaddr", "service"))]
     except ValueError:
         raise ValidationError("must be an address that can be read") from None
     # Without a word about it PostgreSQL's client goes on in clear when the server has no TLS.
-    is_here = not host or host in _LOOPBACK or host.startswith("/")
-    if not is_here and "sslmode" not in said:
-        raise ValidationError("must end with ?sslmode=verify-full, or say what else its network allows")
+    if not all(map(_is_here, named)) and not _has_tls(said):
+        raise ValidationError("must end with ?sslmode=verify-full (or verify-ca, or require): it is on another machine")
+
+
+def _is_here(hosts: str) -> bool:
+    return all(not host or host in _LOOPBACK or host.startswith("/") for host in hosts.split(","))
+
+
+def _has_tls(said: Mapping[str, list[str]]) -> bool:
+    return len(said.get("sslmode", ())) == 1 and said["sslmode"][0] in _TLS
+
+
+def _led_elsewhere(given: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what is wrong with variables that PostgreSQL's client reads by itself: none may lead away in clear."""
+    address = given.get("INVOICE_DATABASE_URL", "")
+    is_here = all(_is_here(given.get(name, "")) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"))
+    if is_here or not address.startswith("postgresql") or _has_tls(parse_qs(address.partition("?")[2])):
+        return {}
+    return {
+        "INVOICE_DATABASE_URL": ["must end with ?sslmode=verify-full: PGHOST, PGHOSTADDR or PGSERVICE lead elsewhere"]
+    }
 
 
 def _hosts(value: str) -> None:
@@ -58,10 +82,22 @@ def _hosts(value: str) -> None:
         raise ValidationError("must be hosts such as pay.example.com, separated by commas")
 
 
+def _callback_hosts(value: str) -> None:
+    if value and not _CALLBACK_HOSTS.fullmatch(value):
+        raise ValidationError("must be hosts such as partner.example.com or *.example.com, separated by commas")
+
+
 def _secret_keys(value: str) -> None:
     """One key, or several with the newest first, so that what older ones encrypted can still be read."""
-    if any(len(key.strip()) < 32 for key in value.split(",")):
+    keys = [key.strip() for key in value.split(",")]
+    if any(len(key) < 32 for key in keys):
         raise ValidationError("must be at least 32 characters (each key, when several are separated by commas)")
+    # An older one may be weak: what it sealed must be read, to be sealed anew.
+    if weakness := weakness_of(keys[0]):
+        raise ValidationError(
+            f"must begin with a random key, but of this one {weakness}: put what `openssl rand -hex 32` prints before "
+            "it, with a comma between, and run `flask vipps keys encrypt`"
+        )
 
 
 class _SettingsSchema(Schema):
@@ -72,6 +108,8 @@ class _SettingsSchema(Schema):
     INVOICE_PUBLIC_URL = ma.String(required=True, validate=_web_address)
     INVOICE_SECRET_KEY = ma.String(required=True, validate=_secret_keys)
     INVOICE_MORE_HOSTS = ma.String(load_default="", validate=_hosts)
+    # Where partners may have us call, beside being public; empty: any public host.
+    INVOICE_CALLBACK_HOSTS = ma.String(load_default="", validate=_callback_hosts)
     INVOICE_TRUSTED_PROXIES = ma.Integer(load_default=0, validate=validate.Range(0, 10))
     INVOICE_ENGINE = ma.String(load_default=None, allow_none=True, validate=validate.OneOf(["inline", "distributed"]))
     INVOICE_LEAD_DAYS = ma.Integer(load_default=3, validate=validate.Range(1, 14))
@@ -113,6 +151,7 @@ class Settings:
     invoice_public_url: str
     invoice_secret_key: str = field(repr=False)
     invoice_more_hosts: str
+    invoice_callback_hosts: str
     invoice_trusted_proxies: int
     invoice_engine: str
     invoice_lead_days: int
@@ -136,14 +175,17 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read and check all settings.
+        """Read and check all settings. Each stands in the environment, or in the file that `NAME_FILE` names there.
 
         Raises ConfigError with one line for each setting that is missing or wrong.
         """
+        given, wrong = _with_files(environ)
+        wrong |= _led_elsewhere(given)
         try:
-            values: dict[str, Any] = _SettingsSchema().load(dict(environ))
+            values: dict[str, Any] = _SettingsSchema().load(given)
         except ValidationError as error:
-            wrong = error.normalized_messages()  # type: ignore[no-untyped-call]
+            wrong = {**error.normalized_messages(), **wrong}  # type: ignore[no-untyped-call]
+        if wrong:
             lines = [f"  {name}: {' '.join(map(str, said))}" for name, said in sorted(wrong.items())]
             raise ConfigError("These settings are missing or wrong:\n" + "\n".join(lines)) from None
         if values["INVOICE_ENGINE"] is None:
@@ -173,6 +215,11 @@ class Settings:
         return [host for host in self.invoice_more_hosts.split(",") if host]
 
     @property
+    def callback_hosts(self) -> tuple[str, ...]:
+        """The hosts that partners may have us call, `*.` before a name standing for all below it; none: all."""
+        return tuple(host for host in self.invoice_callback_hosts.split(",") if host)
+
+    @property
     def is_local(self) -> bool:
         """Whether we are published on this machine only, as in the demo."""
         return urlsplit(self.invoice_public_url).hostname in _LOOPBACK
@@ -191,6 +238,30 @@ class Settings:
     def form_targets(self) -> str:
         """Where our forms may lead, as sources of a Content-Security-Policy."""
         return " ".join([self.vipps_base_url, *(f"https://*.{domain}" for domain in self.landing_domains)])
+
+
+def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the settings with those that stand in files, as a vault hands them over, and what is wrong with these."""
+    given, wrong = dict(environ), dict[str, list[str]]()
+    for name in _SettingsSchema().fields:
+        if path := environ.get(f"{name}_FILE"):
+            try:
+                given[name] = _secret_in(Path(path), is_twice=name in environ)
+            except ValidationError as error:
+                wrong[name] = [str(each) for each in error.messages]
+    return given, wrong
+
+
+def _secret_in(path: Path, *, is_twice: bool) -> str:
+    """Return what a file holds, without the end of its line."""
+    if is_twice:
+        raise ValidationError("is given twice, itself and as a file")
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ValidationError("stands in a file that everybody on this machine may open: chmod o-rwx")
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError):
+        raise ValidationError("stands in a file that cannot be read") from None
 
 
 def environ() -> Mapping[str, str]:

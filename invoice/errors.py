@@ -15,6 +15,7 @@ InvoiceError
     ProviderDenied      our keys were refused: nothing happened, an operator must look
     ProviderUnavailable not now: the call never arrived or was turned away; safe to send again
     ProviderUncertain   it may have happened: ask by name before sending again
+  Unreadable            what rests sealed opens with none of our keys, or was changed
   ConfigError           the settings are incomplete or contradict each other
 
 With money the one distinction that matters is *no* against *do not know*.
@@ -134,6 +135,10 @@ class ProviderUnavailable(ProviderError):
 
 class ProviderUncertain(ProviderError):
     """The provider's answer is not known."""
+
+
+class Unreadable(InvoiceError):
+    """What is stored opens with no key of INVOICE_SECRET_KEY: one is missing from it, or the row was changed."""
 
 
 class ConfigError(InvoiceError):

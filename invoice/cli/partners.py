@@ -13,7 +13,7 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from invoice.cli.processes import SERVICES, in_words, load
 from invoice.errors import NotFound
-from invoice.lifecycle import ContractMode, Language
+from invoice.lifecycle import ContractMode, Language, SecretKind
 from invoice.services import partners
 from invoice.services.endpoints import Endpoints
 from invoice.services.partners import (
@@ -170,15 +170,23 @@ def hmac() -> None:
 
 @hmac.command("on")
 @click.argument("number", type=int)
-@click.option("--full-only", is_flag=True, help="Takes hmac-sha256 only, not the original's short signature.")
+@click.option("--short", is_flag=True, help="Also takes the original's short signature: MD5, and 60 bits.")
+@click.option("--full-only", is_flag=True, hidden=True, help="As it is without --short.")
 @click.option("--bring", is_flag=True, help="Asks for a secret that the partner has already.")
 @pass_script_info
-def turn_hmac_on(info: ScriptInfo, number: int, *, full_only: bool, bring: bool) -> None:
-    """Print a new secret to sign with, once; again: the one before works until the next time."""
+def turn_hmac_on(info: ScriptInfo, number: int, *, short: bool, full_only: bool, bring: bool) -> None:
+    """Print a new secret to sign with, once; again: the one before works until the next time.
+
+    Takes hmac-sha256. A client of the original that is not to be changed needs --short as well.
+    """
+    if short and full_only:
+        raise click.UsageError("--short and --full-only exclude each other.")
     given = click.prompt("Secret (base64)", hide_input=True) if bring else None
     with load(info).app_context(), in_words():
-        secret = partners.turn_hmac_on(number, is_full_only=full_only, secret=given)
+        secret = partners.turn_hmac_on(number, takes_short=short, secret=given)
         click.echo(f"partner {number} signs with the secret it has." if bring else f"partner {number} hmac {secret}")
+        if not short and SecretKind.HMAC in [each.kind for each in partners.secrets_of(number)]:
+            click.echo("The secret before takes the original's hmac as well, this one does not: see --short.", err=True)
 
 
 @hmac.command("off")

@@ -113,6 +113,8 @@ class Guard:
     ports: frozenset[int] = PORTS
     resolve: Resolver | None = None  # None: the system's
     may_reach: Callable[[IP], bool] = is_public
+    # Those that the operator allows, `*.` before a name for all below it. None: every public host.
+    hosts: tuple[str, ...] = ()
 
     def check(self, url: str) -> Address:
         """Return an address taken apart. Raises Invalid, whose message completes "the address ..."."""
@@ -128,6 +130,8 @@ class Guard:
             if scheme != "https":
                 raise Invalid(message="must begin with https://.")
             _check_name(host)
+            if self.hosts and not any(_is_meant(host, allowed) for allowed in self.hosts):
+                raise Invalid(message="must have a host that the operator of this service allows.")
             if port not in self.ports:
                 raise Invalid(message=f"must be on port {' or '.join(map(str, sorted(self.ports)))}.")
         return Address(scheme, host, port, (parts["path"] or "/") + parts["query"])
@@ -162,6 +166,10 @@ def _check_name(host: str) -> None:
         raise Invalid(message="must name a host.")
     if len(labels) < 2 or host.endswith(tuple(f".{name}" for name in _INNER)):
         raise Invalid(message="must name a public host.")
+
+
+def _is_meant(host: str, allowed: str) -> bool:
+    return host.endswith(allowed[1:]) if allowed.startswith("*.") else host == allowed
 
 
 def _ask_system(host: str, port: int) -> list[str]:

@@ -30,6 +30,7 @@ from invoice.errors import (
     ProviderUnavailable,
     ProviderUncertain,
 )
+from invoice.providers.tls import Adapter
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Pipe:
         self._base_url = base_url
         self._provider = provider
         self._session = _Session()
+        self._session.mount("https://", Adapter())
         self._session.trust_env = False  # no proxy or .netrc of the machine comes between
 
     def call(

@@ -23,6 +23,7 @@ from urllib3.util.connection import create_connection
 from invoice.clock import stopwatch
 from invoice.errors import Invalid
 from invoice.providers.guard import Address, Guard
+from invoice.providers.tls import new_context
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class PartnerPipe:
     def _exchange(self, line: _Line, address: Address, method: str, headers: dict[str, str], body: bytes | None) -> int:
         connection: _Plain | _Secure
         if address.scheme == "https":
-            connection = _Secure(address.host.strip("[]"), address.port, ca_certs=self._ca_file)
+            host, context = address.host.strip("[]"), new_context()
+            connection = _Secure(host, address.port, ca_certs=self._ca_file, ssl_context=context)
         else:
             connection = _Plain(address.host.strip("[]"), address.port)
         connection.dial = lambda: line.dial(address)

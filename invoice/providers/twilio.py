@@ -28,6 +28,7 @@ from invoice.errors import (
 from invoice.lifecycle import MessageStatus
 from invoice.providers.base import Receipt
 from invoice.providers.http import READ_S, outcome_of
+from invoice.providers.tls import Adapter
 
 T = TypeVar("T")
 # Its debug lines hold the whole address of a call, with the number that a text is looked for by.
@@ -58,6 +59,7 @@ class _Redirected(TwilioHttpClient):  # type: ignore[misc]
         silent = logging.Logger("twilio")
         silent.disabled = True
         super().__init__(timeout=READ_S, logger=silent)
+        self.session.mount("https://", Adapter())
         self.session.trust_env = False  # no proxy or .netrc of the machine comes between
         self._base_url = base_url
 

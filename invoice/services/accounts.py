@@ -16,6 +16,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from invoice.clock import utc_now
 from invoice.errors import Conflict, NotFound, ProviderDenied
 from invoice.providers.base import PaymentProvider
+from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import (
     CallbackLogin,
@@ -24,6 +25,15 @@ from invoice.store.models import (
     PartnerSecret,
     ProviderAccount,
     WebhookRegistration,
+)
+
+# What rests encrypted, beside the kept answers.
+_SECRETS: tuple[tuple[type, Sequence[str]], ...] = (
+    (ProviderAccount, ("client_secret", "subscription_key")),
+    (WebhookRegistration, ("secret",)),
+    (PartnerSecret, ("hmac_secret",)),
+    (EventEndpoint, ("secret", "previous_secret")),
+    (CallbackLogin, ("login",)),
 )
 
 
@@ -111,24 +121,31 @@ def leave(partner_id: int) -> None:
 
 
 def encrypt_anew() -> int:
-    """Encrypt every stored secret with the newest key; return how many. After it the older keys can go."""
-    secrets: tuple[tuple[type, Sequence[str]], ...] = (
-        (ProviderAccount, ("client_secret", "subscription_key")),
-        (WebhookRegistration, ("secret",)),
-        (PartnerSecret, ("hmac_secret",)),
-        (EventEndpoint, ("secret", "previous_secret")),
-        (CallbackLogin, ("login",)),
-    )
+    """Encrypt everything that rests encrypted with the newest key and algorithm; return how many values that were.
+
+    After it the older keys can go. Kept answers come slice by slice, each in a transaction of its own: there may be
+    many, and whoever waits for the lock of SQLite must not wait long. Begun again, it begins at the beginning.
+    """
     count = 0
     with transaction():
-        for model, names in secrets:
-            rows: Sequence[Any] = db.session.scalars(select(model)).all()
-            for row in rows:
-                for name in names:
-                    if getattr(row, name) is not None:
-                        flag_modified(row, name)
-                        count += 1
+        for model, names in _SECRETS:
+            rows: Sequence[Any] = db.session.scalars(select(model).with_for_update()).all()
+            count += sum(_touch(row, name) for row in rows for name in names)
+    last: int | None = 0
+    while last is not None:
+        with transaction():
+            answers = queries.kept_answers(after=last)
+            count += sum(_touch(answer, "body") for answer in answers)
+            last = answers[-1].id if answers else None
     return count
+
+
+def _touch(row: object, name: str) -> bool:
+    """Have a value written again as it is, and so encrypted anew; tell whether there is one."""
+    if getattr(row, name) is None:
+        return False
+    flag_modified(row, name)
+    return True
 
 
 def _keys(row: ProviderAccount) -> AccountKeys:

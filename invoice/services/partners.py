@@ -164,11 +164,12 @@ def revoke_key(partner_id: int, number: int) -> None:
         keys[number].revoked_at = utc_now()
 
 
-def turn_hmac_on(partner_id: int, *, is_full_only: bool = False, secret: str | None = None) -> str:
+def turn_hmac_on(partner_id: int, *, takes_short: bool = False, secret: str | None = None) -> str:
     """Let a partner sign its requests, and return the secret that it signs with, which is shown only now.
 
     A second time adds another secret; the one before it goes on working until the next time.
-    is_full_only: the original's short signature is not taken.  secret: one that the partner has already, in base64.
+    takes_short: the original's signature (MD5, 60 bits) is taken beside the whole one.
+    secret: one that the partner has already, in base64.
     Raises Invalid when it is none.
     """
     secret = secret or signatures.new_secret()
@@ -178,7 +179,7 @@ def turn_hmac_on(partner_id: int, *, is_full_only: bool = False, secret: str | N
     with transaction():
         _lock(partner_id)
         _end_all_but_newest(partner_id, _HMAC_KINDS)
-        _enter(partner_id, SecretKind.HMAC_FULL if is_full_only else SecretKind.HMAC, hmac_secret=secret)
+        _enter(partner_id, SecretKind.HMAC if takes_short else SecretKind.HMAC_FULL, hmac_secret=secret)
     return secret
 
 

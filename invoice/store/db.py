@@ -7,17 +7,16 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from secrets import token_bytes
 from typing import Any
 
-from cryptography.fernet import Fernet, MultiFernet
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, DateTime, Dialect, Engine, LargeBinary, MetaData, String, event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+from invoice.ciphers import Ring, derived, pseudonym_keys, stamp
 from invoice.phone import PSEUDONYM
 
 # Named constraints can be recognised when they are violated, and changed by a migration.
@@ -103,11 +102,11 @@ class Encrypted(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
         """Encrypt with the newest key."""
-        return None if value is None else _fernet().encrypt(value.encode()).decode()
+        return None if value is None else _ring().seal(value.encode()).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
         """Decrypt with whichever key fits."""
-        return None if value is None else _fernet().decrypt(value.encode()).decode()
+        return None if value is None else _ring().open(value.encode()).decode()
 
 
 class EncryptedBytes(TypeDecorator[bytes]):
@@ -118,14 +117,14 @@ class EncryptedBytes(TypeDecorator[bytes]):
 
     def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's
         """Encrypt with the newest key."""
-        return None if value is None else _fernet().encrypt(value)
+        return None if value is None else _ring().seal(value)
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's
         """Decrypt with whichever key fits."""
-        return None if value is None else _fernet().decrypt(value)
+        return None if value is None else _ring().open(value)
 
 
-_keys: list[Fernet] = []
+_rings: list[Ring] = []
 _pseudonym_keys: list[bytes] = []
 _seal_keys: list[bytes] = []
 _decoy: list[bytes] = []
@@ -134,15 +133,15 @@ _decoy: list[bytes] = []
 def set_encryption_keys(secret: str) -> None:
     """Take the keys for `Encrypted` columns, pseudonyms and seals: secrets separated by commas, the newest first."""
     secrets = [each.strip().encode() for each in secret.split(",")]
-    _keys[:] = [Fernet(urlsafe_b64encode(sha256(b"columns:" + each).digest())) for each in secrets]
-    _pseudonym_keys[:] = [sha256(b"pseudonyms:" + each).digest() for each in secrets]
-    _seal_keys[:] = [sha256(b"seals:" + each).digest() for each in secrets]
-    _decoy[:] = [_fernet().encrypt(b64encode(token_bytes(32)))]
+    _rings[:] = [Ring(secrets)]
+    _pseudonym_keys[:] = [key for each in secrets for key in pseudonym_keys(each)]
+    _seal_keys[:] = [derived(each, "seals") for each in secrets]
+    _decoy[:] = [_ring().seal(b64encode(token_bytes(32)))]
 
 
 def decoy() -> str:
     """Decrypt a random secret that belongs to nobody: an absent one must cost what a present one does."""
-    return _fernet().decrypt(_decoy[0]).decode()
+    return _ring().open(_decoy[0]).decode()
 
 
 def pseudonyms(number: str) -> list[str]:
@@ -150,8 +149,7 @@ def pseudonyms(number: str) -> list[str]:
 
     90 bits of it, so that it fits where the number stood: of all numbers there are, no two will share one.
     """
-    hashes = [hmac.digest(key, number.encode(), "sha256") for key in _pseudonym_keys]
-    return [PSEUDONYM + urlsafe_b64encode(each).decode()[:15] for each in hashes]
+    return [PSEUDONYM + stamp(key, number) for key in _pseudonym_keys]
 
 
 def seals(what: str) -> list[str]:
@@ -159,8 +157,8 @@ def seals(what: str) -> list[str]:
     return [urlsafe_b64encode(hmac.digest(key, what.encode(), "sha256")).decode().rstrip("=") for key in _seal_keys]
 
 
-def _fernet() -> MultiFernet:
-    return MultiFernet(_keys)
+def _ring() -> Ring:
+    return _rings[0]
 
 
 def install_engine_settings(engine: Engine) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _ASKING = ("GET", "HEAD", "OPTIONS")
+# What asks for them stands beside the process, not before the proxy.
+_PROBES = ("health.healthz", "health.readyz")
 _OUR_OWN = ("same-origin", "none", None)  # None: of no browser, or of an old one
 
 
@@ -46,7 +48,10 @@ class RequestIds:
 
 
 def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
-    """form_targets: sources, as in a Content-Security-Policy, that our forms may lead to."""
+    """form_targets: sources, as in a Content-Security-Policy, that our forms may lead to.
+
+    is_https: that is how we are published, and nobody is answered who comes otherwise, or led to it unseen.
+    """
     policy = (
         "default-src 'none'; object-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
         f"img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' {form_targets}"
@@ -62,19 +67,8 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
 
     app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
 
-    @app.before_request
-    def read_query() -> None:
-        try:
-            _ = request.args
-        except UnicodeDecodeError as error:
-            raise BadRequest("The query must be UTF-8.") from error
-
-    @app.before_request
-    def refuse_other_sites() -> None:
-        # A partner's credentials may be kept by a browser, too. Origin does not tell: `no-referrer` makes it "null" for
-        # our own forms as well.
-        if request.method not in _ASKING and request.headers.get("Sec-Fetch-Site") not in _OUR_OWN:
-            raise Forbidden("This request comes from another site.")
+    for check in (*((_refuse_clear_text,) if is_https else ()), _read_query, _refuse_other_sites):
+        app.before_request(check)
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -83,3 +77,24 @@ def register(app: Flask, *, form_targets: str, is_https: bool) -> None:
             response.headers["Cache-Control"] = "no-store"
             response.vary.add("Accept-Language")
         return response
+
+
+def _refuse_clear_text() -> None:
+    # Whoever writes the proxy's word into a request of its own betrays nobody but itself.
+    first = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    if not request.is_secure and first != "https" and request.endpoint not in _PROBES:
+        raise Forbidden("This service is reached by https only; a proxy before it says so in X-Forwarded-Proto.")
+
+
+def _read_query() -> None:
+    try:
+        _ = request.args
+    except UnicodeDecodeError as error:
+        raise BadRequest("The query must be UTF-8.") from error
+
+
+def _refuse_other_sites() -> None:
+    # A partner's credentials may be kept by a browser, too. Origin does not tell: `no-referrer` makes it "null" for
+    # our own forms as well.
+    if request.method not in _ASKING and request.headers.get("Sec-Fetch-Site") not in _OUR_OWN:
+        raise Forbidden("This request comes from another site.")

@@ -146,7 +146,7 @@ class Stand:
         environ = {
             "INVOICE_DATABASE_URL": database_url,
             "INVOICE_PUBLIC_URL": self.service,
-            "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+            "INVOICE_SECRET_KEY": "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5",
             **simulator_environ(self.vipps),
             **environ,
         }

@@ -66,7 +66,7 @@ def test_an_installation_runs_the_story_against_a_simulator(tmp_path: Path, engi
         **os.environ,
         **simulator_environ(demo.simulator),
         "INVOICE_PUBLIC_URL": demo.service,
-        "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+        "INVOICE_SECRET_KEY": "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5",
         "INVOICE_DATABASE_URL": f"sqlite:///{tmp_path / 'invoice.sqlite3'}",
         "INVOICE_ENGINE": engine,
     }
@@ -108,7 +108,7 @@ def test_rotation_keeps_the_last_secret_and_ends_the_one_before(tmp_path: Path):
         **os.environ,
         **simulator_environ("http://127.0.0.1:9"),
         "INVOICE_PUBLIC_URL": "http://127.0.0.1:9",
-        "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+        "INVOICE_SECRET_KEY": "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5",
         "INVOICE_DATABASE_URL": f"sqlite:///{tmp_path / 'invoice.sqlite3'}",
     }
     flask(["db", "upgrade"], environ)

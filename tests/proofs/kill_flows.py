@@ -338,7 +338,14 @@ REACHED_BY: dict[str, str] = {
         "office": (
             *("partners.add", "partners.suspend", "partners.resume", "partners.rotate", "partners.add_key"),
             *("partners.revoke_key", "partners.turn_hmac_on", "partners.turn_hmac_off", "accounts.bring"),
-            *("accounts.leave", "accounts.encrypt_anew", "endpoints.put", "endpoints.rotate", "endpoints.remove"),
+            *(
+                "accounts.leave",
+                "accounts.encrypt_anew#1",
+                "accounts.encrypt_anew#2",
+                "endpoints.put",
+                "endpoints.rotate",
+                "endpoints.remove",
+            ),
             *("credentials._verify_signature", "throttle.count_failure", "feed._send_again", "operations.end_leases"),
         ),
         "lost_draft": ("consents.find", "inbox.claim_unread", "inbox.place#2", "payments.list_agreements"),

@@ -33,7 +33,7 @@ from tests.receivers import Receiver
 # A Tuesday noon in Norway: after the morning's batch, before the evening's, far from any change of the clocks.
 START = datetime(2030, 1, 15, 11, tzinfo=UTC)
 PARTNER, OWNER = 10295, 20000
-SECRET_KEY = "a-secret-key-for-tests-that-is-long-enough"
+SECRET_KEY = "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5"
 KEYS = (
     *("--msn", "234567", "--client-id", "demo-client-dk"),
     *("--client-secret", "demo-secret-dk", "--subscription-key", "demo-subscription-key-dk"),

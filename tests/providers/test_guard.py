@@ -320,6 +320,34 @@ def test_credentials_come_out_of_an_address(url: str, wanted: tuple[str, str | N
 # The connection itself
 
 
+@pytest.mark.parametrize(
+    "url", ["https://partner.no/", "https://PARTNER.no/a", "https://a.example.com/", "https://a.b.example.com"]
+)
+def test_a_host_that_the_operator_allows_is_called(url: str):
+    allowing = Guard(hosts=("partner.no", "*.example.com"))
+
+    assert allowing.check(url).host == url.split("/")[2].lower()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("other.no", "a.partner.no", "xpartner.no", "partner.no.evil.com", "example.com", "xexample.com", "partner.n"),
+        *("example.com.evil.com", "partner.no.", "*.example.com"),
+    ],
+)
+def test_where_hosts_are_listed_no_other_is_called(host: str):
+    guard, asked = resolving([PUBLIC])
+    listing = Guard(resolve=guard.resolve, hosts=("partner.no", "*.example.com"))
+
+    with pytest.raises(Invalid):
+        listing.check(f"https://{host}/")
+    reply = PartnerPipe(listing).call("POST", f"https://{host}/", headers={}, body=b"secret")
+
+    assert (reply.status, reply.fault[:11]) == (None, "not called:")
+    assert asked == []
+
+
 def anywhere(_: object) -> bool:
     return True
 

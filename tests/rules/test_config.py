@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
@@ -142,14 +143,40 @@ def test_each_wrong_setting_is_told_alone(name: str) -> None:
     assert [line.split(":")[0].strip() for line in lines] == [name]
 
 
-@pytest.mark.parametrize("there", ["u:p@db.example.com/x", "u:p@10.0.0.7:5432/x", "/x?host=db", "u@[2001:db8::1]/x"])
-def test_a_database_on_another_machine_says_how_it_is_reached(there: str) -> None:
+@pytest.mark.parametrize(
+    "there",
+    [
+        "/x?host=db&host=/run/pg",
+        *("u:p@db.example.com/x", "u:p@10.0.0.7:5432/x", "/x?host=db", "u@[2001:db8::1]/x", "/x?hostaddr=10.0.0.7"),
+        *(
+            "u@localhost/x?hostaddr=10.0.0.7",
+            "/x?host=/tmp/pg,db",
+            "/x?host=db&host=/run/pg",
+            "/x?service=elsewhere",
+            "u@localhost/x?host=db",
+        ),
+    ],
+)
+def test_a_database_on_another_machine_is_never_reached_in_clear(there: str) -> None:
     address = f"postgresql+psycopg://{there}"
+    more = f"{address}{'&' if '?' in address else '?'}"
     assert "sslmode=verify-full" in complaint_about(INVOICE_DATABASE_URL=address)
 
-    for mode in ("verify-full", "disable"):
-        said = f"{address}{'&' if '?' in address else '?'}sslmode={mode}"
+    for mode in ("disable", "allow", "prefer", "", "verify-full%00", "Require", "require&sslmode=disable"):
+        assert "sslmode=verify-full" in complaint_about(INVOICE_DATABASE_URL=f"{more}sslmode={mode}")
+    for mode in ("require", "verify-ca", "verify-full"):
+        said = f"{more}sslmode={mode}"
         assert settings_with(INVOICE_DATABASE_URL=said).invoice_database_url == said
+
+
+@pytest.mark.parametrize("name", ["PGHOST", "PGHOSTADDR", "PGSERVICE"])
+def test_no_variable_of_postgresqls_client_leads_elsewhere_in_clear(name: str) -> None:
+    address = "postgresql+psycopg:///x"
+    for elsewhere in ("db.example.com", "10.0.0.7", "/run/pg,db"):
+        assert "PGHOST" in complaint_about(INVOICE_DATABASE_URL=address, **{name: elsewhere})
+        assert settings_with(INVOICE_DATABASE_URL=f"{address}?sslmode=verify-full", **{name: elsewhere})
+        assert settings_with(**{name: elsewhere}).invoice_database_url == BASE["INVOICE_DATABASE_URL"]
+    assert settings_with(INVOICE_DATABASE_URL=address, **{name: "/var/run/postgresql"}).invoice_database_url == address
 
 
 @pytest.mark.parametrize("here", ["/x", "u:p@localhost/x", "u:p@127.0.0.1:5432/x", "u@/x?host=/tmp/pg", "u@[::1]/x"])
@@ -225,11 +252,78 @@ def test_a_value_at_the_edge_of_its_range_is_right(name: str, values: tuple[str,
         assert getattr(settings_with(**{name: value}), name.lower()) == int(value)
 
 
+# Where partners may have us call
+
+
+def test_the_hosts_of_partners_may_be_listed() -> None:
+    assert settings_with().callback_hosts == ()
+    assert settings_with(INVOICE_CALLBACK_HOSTS="partner.no,*.a-b.example.com").callback_hosts == (
+        "partner.no",
+        "*.a-b.example.com",
+    )
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["*", "*.no.", "com", "*.com*", "a.b,", "a.b, c.d", "https://a.no", "a.no:443", "A.no", "10.0.0.1", "*.-a.no"],
+)
+def test_what_is_no_list_of_hosts_is_refused(hosts: str) -> None:
+    assert "INVOICE_CALLBACK_HOSTS" in complaint_about(INVOICE_CALLBACK_HOSTS=hosts)
+
+
+# Settings in files, as a vault hands them over
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("from a vault\n")
+    path.chmod(0o440)
+    return path
+
+
+def with_file(name: str, path: Path, **more: str) -> Settings:
+    without = {key: value for key, value in BASE.items() if key != name}
+    return Settings.from_environ({**without, **more, f"{name}_FILE": str(path)})
+
+
+def test_a_setting_may_stand_in_a_file(kept: Path) -> None:
+    assert with_file("TWILIO_AUTH_TOKEN", kept).twilio_auth_token == "from a vault"
+    assert with_file("VIPPS_CLIENT_SECRET", kept).vipps_client_secret == "from a vault"
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o442, 0o441, 0o666])
+def test_a_file_that_everybody_may_open_is_refused(kept: Path, mode: int) -> None:
+    kept.chmod(mode)
+
+    with pytest.raises(ConfigError, match="TWILIO_AUTH_TOKEN: stands in a file that everybody"):
+        with_file("TWILIO_AUTH_TOKEN", kept)
+
+
+def test_a_file_that_is_not_there_or_is_not_the_only_word_is_told_with_the_rest(kept: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_file("TWILIO_AUTH_TOKEN", tmp_path / "none", VIPPS_CLIENT_SECRET_FILE=str(kept), INVOICE_LEAD_DAYS="0")
+
+    names = [line.split(":")[0].strip() for line in caught.value.message.splitlines()[1:]]
+    assert names == ["INVOICE_LEAD_DAYS", "TWILIO_AUTH_TOKEN", "VIPPS_CLIENT_SECRET"]
+    assert "vault" not in caught.value.message
+
+
+def test_what_stands_in_a_file_is_checked_like_the_rest(kept: Path) -> None:
+    kept.chmod(0o600)
+    kept.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="TWILIO_AUTH_TOKEN: stands in a file that cannot be read"):
+        with_file("TWILIO_AUTH_TOKEN", kept)
+    kept.write_text("x" * 40)
+    with pytest.raises(ConfigError, match="INVOICE_SECRET_KEY: must begin with a random key"):
+        with_file("INVOICE_SECRET_KEY", kept)
+
+
 # Secrets
 
 
 def test_settings_show_no_secret_when_they_are_printed() -> None:
-    secrets = {name: f"canary-{name.lower()}-that-is-long-enough" for name in SECRETS}
+    secrets = {name: f"canary-{number}-R4nD0mEnough7Kq2Zt9WxPv3" for number, name in enumerate(SECRETS)}
     settings = settings_with(
         **secrets,
         INVOICE_DATABASE_URL="postgresql+psycopg://me:canary@there/x?sslmode=verify-full",

@@ -100,7 +100,7 @@ def story(heard: Everything, stand_on_each: Stand) -> Iterator[Story]:
         basic=basic(PARTNER).removeprefix("Basic "),
         other_password=f"{factories.SECRET}-{OTHER}",
         key=key,
-        signing=partners.turn_hmac_on(PARTNER),
+        signing=partners.turn_hmac_on(PARTNER, takes_short=True),
         vipps_secret=stand.settings.vipps_client_secret,
         vipps_key=stand.settings.vipps_subscription_key,
         twilio=stand.settings.twilio_auth_token,

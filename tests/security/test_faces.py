@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from base64 import b64encode, urlsafe_b64decode
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from invoice import names
 from invoice.lifecycle import SubscriptionStatus
 from invoice.services import partners
 from invoice.services.jobs import Services
+from invoice.store.db import db, reading
+from invoice.store.models import Subscription
 from tests.factories import a_partner, a_wish, newest_agreement, subscription
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import GOOD, basic, everything
@@ -21,8 +26,18 @@ from tests.web.isolation import registered
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def test_a_link_has_128_bits_and_each_of_them_is_thrown_anew():
-    made = [int.from_bytes(urlsafe_b64decode(names.new_token() + "==")) for _ in range(4000)]
+def of_a_token(made: str) -> int:
+    return int.from_bytes(urlsafe_b64decode(made + "=="))
+
+
+def of_a_guid(made: str) -> int:
+    assert re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
+    return int(made.replace("-", ""), 16)
+
+
+@pytest.mark.parametrize(("make", "read"), [(names.new_token, of_a_token), (names.new_guid, of_a_guid)])
+def test_a_link_has_128_bits_and_each_of_them_is_thrown_anew(make: Callable[[], str], read: Callable[[str], int]):
+    made = [read(make()) for _ in range(4000)]
 
     assert len(set(made)) == len(made)
     assert max(made).bit_length() == 128
@@ -79,13 +94,34 @@ def test_no_address_in_a_query_leads_anywhere(client: FlaskClient, services: Ser
             assert "evil" not in answer.text
 
 
-def test_plain_http_is_never_led_to_https_unseen(client: FlaskClient):
+@pytest.mark.parametrize("said", ["", "http", "http, https", "httpss", "ftp", "\xe9"])
+def test_plain_http_is_refused_and_never_led_to_https_unseen(client: FlaskClient, said: str):
     a_partner()
+    headers = basic() | ({"X-Forwarded-Proto": said} if said else {})
 
-    answer = client.post("/api/recurring/subscribe", json=GOOD, headers=basic(), base_url="http://pay.example.com")
+    for path in ("/api/recurring/subscribe", "/hooks/vipps/x", "/s/x", "/none"):
+        answer = client.post(path, json=GOOD, headers=headers, base_url="http://pay.example.com")
+
+        assert (answer.status_code, answer.headers.get("Location")) == (403, None)
+    with reading():
+        assert db.session.scalars(select(Subscription.id)).all() == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("said", ["https", "HTTPS", "https, http"])
+def test_what_came_by_https_to_its_proxy_is_answered(client: FlaskClient, said: str):
+    a_partner()
+    headers = basic() | {"X-Forwarded-Proto": said}
+
+    answer = client.post("/api/recurring/subscribe", json=GOOD, headers=headers, base_url="http://pay.example.com")
 
     assert answer.status_code == 200
-    assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_watches_the_process_asks_it_without_a_proxy(client: FlaskClient):
+    assert client.get("/healthz", base_url="http://pay.example.com").status_code == 200
+    assert client.get("/readyz", base_url="http://pay.example.com").status_code in (200, 503)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "\xe9"])

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from cryptography.fernet import InvalidToken
 from flask import Flask
 from sqlalchemy import select, text, update
 
 from app import build_services
 from invoice.clock import utc_now
 from invoice.config import Settings
-from invoice.errors import Conflict, NotFound, ProviderDenied
+from invoice.errors import Conflict, NotFound, ProviderDenied, Unreadable
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.providers.base import Drafted, PaymentProvider, WebhookAddress
 from invoice.providers.vipps import SalesUnit
@@ -22,14 +21,23 @@ from invoice.services import accounts
 from invoice.services.accounts import AccountKeys, Accounts
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading, set_encryption_keys, transaction
-from invoice.store.models import Agreement, Charge, InboundEvent, Partner, ProviderAccount, WebhookRegistration
+from invoice.store.models import (
+    Agreement,
+    Charge,
+    IdempotencyKey,
+    InboundEvent,
+    Partner,
+    ProviderAccount,
+    WebhookRegistration,
+)
 from tests.bending import bending
 from tests.conftest import StandingClock, environ_for
 from tests.factories import a_partner, a_wish, agreements, charges, newest_agreement, settle, subscription
 from tests.fakes import FakePayments, FakeSms
+from tests.security.test_keys import as_before
 
 OWN, THEIRS = "123456", "234567"
-OLD_SECRET = "a-secret-key-for-tests-that-is-long-enough"
+OLD_SECRET = "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5"
 NEW_SECRET = "another-secret-key-for-tests-that-is-long-enough"
 # What is asked of every account whoever has signed there: its registrations, and who is active.
 UPKEEP = {"list_webhooks", "register", "list_agreements"}
@@ -266,7 +274,7 @@ def test_keys_rest_encrypted(app: Flask) -> None:
     at_rest = resting()
 
     assert len(at_rest) == 3
-    assert all(value.startswith("gAAAA") for value in at_rest.values())
+    assert all(value.startswith("a1.") for value in at_rest.values())
     assert not [value for value in at_rest.values() if "secret" in value or "key" in value]
 
 
@@ -288,8 +296,48 @@ def test_all_secrets_are_encrypted_anew_and_then_the_older_key_can_go(known: Acc
         read = (row.client_secret, row.subscription_key, registration.secret)
     assert read == (f"client-secret-of-{THEIRS}", f"subscription-key-of-{THEIRS}", f"webhook-secret-of-{THEIRS}")
     set_encryption_keys(OLD_SECRET)
-    with pytest.raises(InvalidToken):
+    with pytest.raises(Unreadable):
         known.of(THEIRS)
+
+
+def test_what_was_encrypted_before_aes_gcm_is_read_and_encrypted_anew(known: Accounts) -> None:
+    a_registration()
+    accounts.bring(a_partner().id, the_keys())
+    for place, plain in {
+        "client_secret": f"client-secret-of-{THEIRS}",
+        "subscription_key": f"subscription-key-of-{THEIRS}",
+    }.items():
+        with transaction():
+            row = {"old": as_before(OLD_SECRET, plain.encode()).decode()}
+            db.session.execute(text(f"UPDATE provider_accounts SET {place} = :old"), row)  # noqa: S608
+
+    with reading():
+        read = db.session.get_one(ProviderAccount, THEIRS)
+        assert (read.client_secret, read.subscription_key) == (
+            f"client-secret-of-{THEIRS}",
+            f"subscription-key-of-{THEIRS}",
+        )
+    assert accounts.encrypt_anew() == 3
+    assert all(value.startswith("a1.") for value in resting().values())
+    assert known.of(THEIRS).account == THEIRS
+
+
+def test_kept_answers_are_encrypted_anew_with_the_rest(known: Accounts) -> None:
+    partner = a_partner()
+    with transaction():
+        for number in range(1203):
+            body = b"answer" if number % 3 else None
+            kept = {"partner_id": partner.id, "key": str(number), "digest": b"d", "fence": 1, "created_at": utc_now()}
+            db.session.add(IdempotencyKey(**kept, status=200, content_type="a/b", body=body))
+
+    set_encryption_keys(f"{NEW_SECRET},{OLD_SECRET}")
+    count = accounts.encrypt_anew()
+
+    set_encryption_keys(NEW_SECRET)
+    with reading():
+        bodies = [row.body for row in db.session.scalars(select(IdempotencyKey).order_by(IdempotencyKey.id))]
+    assert count == 802
+    assert bodies == [b"answer" if number % 3 else None for number in range(1203)]
 
 
 def test_secrets_are_read_with_either_key_and_written_with_the_newest(known: Accounts) -> None:

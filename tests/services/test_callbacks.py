@@ -24,7 +24,7 @@ from invoice.services import accounts, callbacks, outbox
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading
 from invoice.store.models import CallbackLogin
-from tests.conftest import StandingClock
+from tests.conftest import Caller, StandingClock, environ_for, opened
 from tests.factories import (
     a_partner,
     a_wish,
@@ -38,6 +38,7 @@ from tests.factories import (
 )
 from tests.fakes import FakePayments, FakeSms
 from tests.receivers import Receiver, on_this_machine, receiving
+from tests.web.bad_bodies import GOOD, basic
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = "&".join(f"{name}={{{{{name}}}}}" for name in callbacks.PLACEHOLDERS)
@@ -383,3 +384,21 @@ def test_accepting_twice_confirms_once(
     settle(jobs)
 
     assert [got.path for got in receiver.got] == [f"/{number}"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_only_the_hosts_that_the_operator_lists_are_taken_as_callbacks(
+    database_url: str, payments: FakePayments, sms: FakeSms, time: StandingClock
+):
+    listed = environ_for(database_url) | {"INVOICE_CALLBACK_HOSTS": "*.example.com"}
+    with opened(listed, payments=payments, sms=sms) as app:
+        a_partner()
+        app.test_client_class = Caller
+        wish = GOOD | {"statusCallbackUrl": "https://www.example.net/status"}
+
+        refused = app.test_client().post("/api/recurring/subscribe", json=wish, headers=basic())
+        taken = app.test_client().post("/api/recurring/subscribe", json=GOOD, headers=basic())
+
+    assert (refused.status_code, taken.status_code) == (400, 200)
+    assert "statusCallbackUrl" in refused.text
+    assert "operator of this service allows" in refused.text

@@ -160,7 +160,7 @@ def test_two_keys_live_at_once_and_a_third_must_wait(app: Flask):
 
 def test_keys_and_secrets_do_not_count_for_each_other(app: Flask):
     a_partner()
-    key, signing = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, signing = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     for _ in range(3):
         partners.rotate(10295)
 
@@ -214,7 +214,7 @@ def test_no_secret_is_stored_as_it_is(app: Flask):
         partners.add(7, "Avisen", sms_originator="2119"),
         partners.rotate(7),
         partners.add_key(7),
-        partners.turn_hmac_on(7),
+        partners.turn_hmac_on(7, takes_short=True),
         partners.turn_hmac_on(7, secret=BROUGHT),
     ]
 
@@ -225,7 +225,11 @@ def test_two_partners_may_bring_the_same_signing_secret(app: Flask):
     a_partner()
     a_partner(20000)
 
-    assert partners.turn_hmac_on(10295, secret=BROUGHT) == partners.turn_hmac_on(20000, secret=BROUGHT) == BROUGHT
+    assert (
+        partners.turn_hmac_on(10295, takes_short=True, secret=BROUGHT)
+        == partners.turn_hmac_on(20000, secret=BROUGHT)
+        == BROUGHT
+    )
 
 
 @pytest.mark.parametrize("secret", ["x", "not base64!", "TXlT", "A" * 504, "ø" * 16])
@@ -240,8 +244,8 @@ def test_what_cannot_sign_is_refused(app: Flask, secret: str):
 
 def test_a_signing_secret_lives_until_the_one_after_the_next(app: Flask):
     a_partner()
-    for is_full_only in (False, True, False):
-        partners.turn_hmac_on(10295, is_full_only=is_full_only)
+    for takes_short in (True, False, True):
+        partners.turn_hmac_on(10295, takes_short=takes_short)
 
     kinds = [s.kind for s in partners.secrets_of(10295)]
 
@@ -250,7 +254,7 @@ def test_a_signing_secret_lives_until_the_one_after_the_next(app: Flask):
 
 def test_signing_secrets_are_encrypted_anew_with_the_rest(app: Flask):
     a_partner()
-    partners.turn_hmac_on(10295, secret=BROUGHT)
+    partners.turn_hmac_on(10295, takes_short=True, secret=BROUGHT)
     before, old = stored(), environ_for("")["INVOICE_SECRET_KEY"]
     set_encryption_keys(f"another-secret-key-that-is-long-enough,{old}")
 

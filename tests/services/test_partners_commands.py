@@ -132,17 +132,22 @@ def test_signing_is_turned_on_and_off(app: Flask):
     secret = told(app, "hmac", "on", "7").removeprefix("partner 7 hmac ").strip()
 
     assert len(secret) == 44
-    assert "HMAC 2\t" in told(app, "show", "7")
+    assert "HMAC_FULL 2\t" in told(app, "show", "7")
     assert told(app, "hmac", "off", "7") == "partner 7: signatures are not taken any more.\n"
     assert "HMAC" not in told(app, "show", "7")
 
 
-def test_full_length_alone_can_be_chosen(app: Flask):
+def test_the_short_signature_is_asked_for_by_name(app: Flask):
     told(app, *ADD)
 
-    told(app, "hmac", "on", "7", "--full-only")
+    first = told(app, "hmac", "on", "7", "--short")
+    second = told(app, "hmac", "on", "7", "--full-only")
 
-    assert "HMAC_FULL 2\t" in told(app, "show", "7")
+    assert ("see --short" in first, "see --short" in second) == (False, True)
+    shown = told(app, "show", "7")
+    assert "HMAC 2\t" in shown
+    assert "HMAC_FULL 3\t" in shown
+    assert run(app, "hmac", "on", "7", "--short", "--full-only").exit_code == 2
 
 
 def test_a_secret_that_a_partner_brings_is_asked_for_and_not_shown(app: Flask):

@@ -111,7 +111,7 @@ class House(Hub):
             {
                 "INVOICE_DATABASE_URL": database.url,
                 "INVOICE_PUBLIC_URL": SERVICE,
-                "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+                "INVOICE_SECRET_KEY": "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5",
                 **simulator_environ(VIPPS),
             }
         )

@@ -52,7 +52,7 @@ def _empty() -> Path:
     environ = {
         "INVOICE_DATABASE_URL": f"sqlite:///{path}",
         "INVOICE_PUBLIC_URL": SERVICE,
-        "INVOICE_SECRET_KEY": "a-secret-key-for-tests-that-is-long-enough",
+        "INVOICE_SECRET_KEY": "Zq7vKx2mRt9LwPc4Hs8JyBn3Gf6DkUa5",
         **simulator_environ(VIPPS),
     }
     with create_app(Settings.from_environ(environ)).app_context():

@@ -15,7 +15,7 @@ from invoice.services.operations import Act, stage
 from invoice.store import queries
 from invoice.store.db import db, is_transaction_open, reading, set_encryption_keys, transaction
 from invoice.store.models import InboundEvent, JobRun, Operation, Partner, WebhookRegistration
-from tests.conftest import StandingClock
+from tests.conftest import StandingClock, environ_for
 
 AT = datetime(2026, 11, 10, 11, 0, tzinfo=UTC)
 
@@ -133,6 +133,7 @@ def test_a_secret_rests_encrypted_and_is_read_with_any_key_of_the_ring(app: Flas
     with reading():
         stored = db.session.execute(text("SELECT secret FROM webhook_registrations")).scalar_one()
         read = db.session.get_one(WebhookRegistration, 1).secret
+    set_encryption_keys(environ_for("")["INVOICE_SECRET_KEY"])
 
     assert "hush" not in stored
     assert read == "hush"

@@ -84,7 +84,7 @@ NOBODY = Secrets(99999, "", "", "").wrong()
 def a_world(services: Services, payments: FakePayments, number: int, mark: str) -> World:
     """Return a partner with money that is set aside, an open request, a text, events and an endpoint."""
     partner = a_partner(number)
-    hmac, key = partners.turn_hmac_on(number), partners.add_key(number, may_see_token=True)
+    hmac, key = partners.turn_hmac_on(number, takes_short=True), partners.add_key(number, may_see_token=True)
     services.endpoints.put(number, "https://www.example.com/events")
     wish = a_wish(member_id=f"member-{mark}", order_number=f"order-{mark}", send_sms=True)
     paying = services.subscriptions.request(partner, wish).subscription_id

@@ -77,7 +77,7 @@ def test_the_secret_is_no_api_key(client: FlaskClient):
 @pytest.mark.parametrize("sign", SCHEMES)
 def test_a_signature_opens(client: FlaskClient, time: StandingClock, sign: Callable[..., str]):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
 
     answer = ask(client, sign(10295, secret, "GET", LIST, at=time.at))
 
@@ -87,7 +87,7 @@ def test_a_signature_opens(client: FlaskClient, time: StandingClock, sign: Calla
 @pytest.mark.parametrize("sign", SCHEMES)
 def test_a_signed_body_is_carried_out_as_it_came(client: FlaskClient, time: StandingClock, sign: Callable[..., str]):
     a_partner()
-    secret = partners.turn_hmac_on(10295, secret=BROUGHT)
+    secret = partners.turn_hmac_on(10295, takes_short=True, secret=BROUGHT)
     body = ("  " + json.dumps(GOOD, ensure_ascii=False) + "\n").encode()
 
     answer = client.post(
@@ -104,7 +104,7 @@ def test_a_signed_body_is_carried_out_as_it_came(client: FlaskClient, time: Stan
 @pytest.mark.parametrize("sign", SCHEMES)
 def test_the_address_is_checked_as_it_was_written(client: FlaskClient, time: StandingClock, sign: Callable[..., str]):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     target = "/api/recurring/cancel/M%c3%98te%2F1%2b2?api-version=2.0"
     header = {"Authorization": sign(10295, secret, "DELETE", target, at=time.at)}
 
@@ -115,7 +115,7 @@ def test_the_address_is_checked_as_it_was_written(client: FlaskClient, time: Sta
 
 def test_the_original_takes_an_address_in_any_case(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     signed_for = proofs.short(10295, secret, "DELETE", "/api/recurring/cancel/member-a", at=time.at)
 
     assert client.delete("/api/recurring/cancel/Member-A", headers={"Authorization": signed_for}).status_code == 404
@@ -123,7 +123,7 @@ def test_the_original_takes_an_address_in_any_case(client: FlaskClient, time: St
 
 def test_a_proxys_whole_address_is_read(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     header = proofs.full(10295, secret, "GET", LIST, at=time.at)
     whole = {"REQUEST_URI": f"http://inside:8000{LIST}", "HTTP_AUTHORIZATION": header}
 
@@ -135,7 +135,7 @@ def test_an_address_within_an_address_is_not_what_was_signed(
     client: FlaskClient, time: StandingClock, sign: Callable[..., str]
 ):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     signed = sign(10295, secret, "DELETE", "/api/recurring/cancel/1", at=time.at)
     within = "api/recurring/cancel/2?x=a://h/api/recurring/cancel/1"
 
@@ -149,7 +149,7 @@ def test_an_address_within_an_address_is_not_what_was_signed(
 
 def test_a_server_that_does_not_tell_the_address_is_enough(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     target = LIST + "?after=1&api-version=2.0"
     header = proofs.full(10295, secret, "GET", target, at=time.at)
 
@@ -163,7 +163,7 @@ def test_a_signature_for_another_public_host_opens(database_url: str, time: Stan
     app = create_app(Settings.from_environ(environ), payments=FakePayments(), sms=FakeSms())
     with app.app_context():
         a_partner()
-        secret = partners.turn_hmac_on(10295)
+        secret = partners.turn_hmac_on(10295, takes_short=True)
         header = proofs.full(10295, secret, "GET", LIST, at=time.at)
         address = "https://pay.customer.no"
 
@@ -187,17 +187,20 @@ def test_signatures_are_off_until_they_are_turned_on(client: FlaskClient, time: 
     assert [(a.status_code, a.json) for a in answers] == [(401, {"message": "Invalid HMAC"})] * 2
 
 
-def test_a_partner_may_take_the_full_signature_only(client: FlaskClient, time: StandingClock):
+def test_the_short_signature_is_taken_only_where_it_was_asked_for_by_name(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295, is_full_only=True)
+    secret = partners.turn_hmac_on(10295)
 
     assert ask(client, proofs.short(10295, secret, "GET", LIST, at=time.at)).status_code == 401
     assert ask(client, proofs.full(10295, secret, "GET", LIST, at=time.at)).status_code == 200
 
+    by_name = partners.turn_hmac_on(10295, takes_short=True)
+    assert ask(client, proofs.short(10295, by_name, "GET", LIST, at=time.at, nonce="2")).status_code == 200
+
 
 def test_signatures_end_when_they_are_turned_off(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     partners.turn_hmac_off(10295)
 
     assert ask(client, proofs.full(10295, secret, "GET", LIST, at=time.at)).status_code == 401
@@ -209,7 +212,7 @@ def test_a_timestamp_counts_for_ten_minutes_both_ways(
     client: FlaskClient, time: StandingClock, sign: Callable[..., str], off_s: int, status: int
 ):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
 
     answer = ask(client, sign(10295, secret, "GET", LIST, at=time.at + timedelta(seconds=off_s)))
 
@@ -228,7 +231,7 @@ def test_a_wrong_clock_is_told_whoever_asks(client: FlaskClient, time: StandingC
 @pytest.mark.parametrize("sign", SCHEMES)
 def test_a_nonce_is_taken_once(client: FlaskClient, time: StandingClock, sign: Callable[..., str]):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     header = sign(10295, secret, "GET", LIST, at=time.at)
 
     answers = [ask(client, header) for _ in range(2)]
@@ -242,7 +245,7 @@ def test_a_nonce_is_taken_once(client: FlaskClient, time: StandingClock, sign: C
 def test_a_nonce_is_each_partners_own(client: FlaskClient, time: StandingClock):
     a_partner()
     a_partner(20000)
-    secrets = {number: partners.turn_hmac_on(number) for number in (10295, 20000)}
+    secrets = {number: partners.turn_hmac_on(number, takes_short=True) for number in (10295, 20000)}
 
     for number, secret in secrets.items():
         target = LIST.replace("10295", str(number))
@@ -251,7 +254,7 @@ def test_a_nonce_is_each_partners_own(client: FlaskClient, time: StandingClock):
 
 def test_a_wrong_signature_uses_no_nonce_up(client: FlaskClient, time: StandingClock):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
 
     assert ask(client, proofs.full(10295, BROUGHT, "GET", LIST, at=time.at)).status_code == 401
     assert ask(client, proofs.full(10295, secret, "GET", LIST, at=time.at)).status_code == 200
@@ -262,7 +265,7 @@ def test_one_of_many_with_the_same_nonce_at_once_gets_in(
     app: Flask, client: FlaskClient, time: StandingClock, sign: Callable[..., str]
 ):
     a_partner()
-    header = sign(10295, partners.turn_hmac_on(10295), "GET", LIST, at=time.at)
+    header = sign(10295, partners.turn_hmac_on(10295, takes_short=True), "GET", LIST, at=time.at)
 
     def knock() -> int:
         return ask(app.test_client(), header).status_code
@@ -274,7 +277,7 @@ def test_a_nonce_is_remembered_while_its_request_could_be_taken(
     client: FlaskClient, time: StandingClock, services: Services
 ):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     header = proofs.short(10295, secret, "GET", LIST, at=time.at + timedelta(minutes=10))
 
     assert ask(client, header).status_code == 200
@@ -291,7 +294,7 @@ def test_a_nonce_is_remembered_while_its_request_could_be_taken(
 
 def test_a_suspended_partner_is_turned_away_by_every_proof_and_comes_back(client: FlaskClient, time: StandingClock):
     a_partner()
-    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     nonces = iter(map(str, range(100)))
 
     def statuses() -> list[int]:
@@ -308,7 +311,7 @@ def test_a_suspended_partner_is_turned_away_by_every_proof_and_comes_back(client
 def test_another_partners_proofs_open_nothing(client: FlaskClient, time: StandingClock):
     a_partner()
     a_partner(20000)
-    key, secret = partners.add_key(20000), partners.turn_hmac_on(20000)
+    key, secret = partners.add_key(20000), partners.turn_hmac_on(20000, takes_short=True)
     signed = [sign(20000, secret, "GET", LIST, at=time.at, nonce=sign.__name__) for sign in SCHEMES]
 
     for given in (proofs.basic(20000, "a-partner-secret-20000"), f"Bearer {key}", *signed):
@@ -324,7 +327,7 @@ def test_another_partners_proofs_open_nothing(client: FlaskClient, time: Standin
 @pytest.mark.parametrize("turned", [False, True], ids=["right first", "right last"])
 def test_of_two_proofs_none_is_taken(client: FlaskClient, time: StandingClock, turned: bool):
     a_partner()
-    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     signed = [sign(10295, secret, "GET", LIST, at=time.at, nonce=sign.__name__) for sign in SCHEMES]
 
     for right in (proofs.basic(10295, SECRET), f"Bearer {key}", *signed):
@@ -337,7 +340,7 @@ def test_no_log_line_holds_what_opens_a_door(
     client: FlaskClient, time: StandingClock, caplog: pytest.LogCaptureFixture
 ):
     a_partner()
-    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.INFO, "sqlalchemy.engine")
 
@@ -382,7 +385,7 @@ def a_whole_street() -> None:
         partners.rotate(number)
         for _ in range(2):
             partners.add_key(number)
-            partners.turn_hmac_on(number)
+            partners.turn_hmac_on(number, takes_short=True)
     partners.suspend(3)
 
 
@@ -495,7 +498,7 @@ _STRANGE = [
 
 def test_whatever_is_sent_is_a_plain_401(client: FlaskClient):
     a_partner()
-    partners.turn_hmac_on(10295)
+    partners.turn_hmac_on(10295, takes_short=True)
 
     answers = {given: ask(client, given, address=f"198.51.100.{n}") for n, given in enumerate(_STRANGE)}
 
@@ -506,7 +509,7 @@ def test_whatever_is_sent_is_a_plain_401(client: FlaskClient):
 @pytest.mark.parametrize("scheme", ["hmac 10295:xxxxxxxxxx", f"hmac-sha256 10295:{'x' * 43}="])
 def test_no_address_is_an_error_of_ours(client: FlaskClient, time: StandingClock, raw: str, scheme: str):
     a_partner()
-    partners.turn_hmac_on(10295)
+    partners.turn_hmac_on(10295, takes_short=True)
     header = f"{scheme}:n:{int(time.at.timestamp())}"
 
     answer = client.get(LIST, environ_overrides={"REQUEST_URI": raw, "RAW_URI": raw, "HTTP_AUTHORIZATION": header})
@@ -522,7 +525,7 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "api" / "authentication.md"
 @pytest.mark.parametrize("scheme", ["hmac", "hmac-sha256"])
 def test_the_snippet_of_the_documentation_signs(client: FlaskClient, time: StandingClock, scheme: str):
     a_partner()
-    secret = partners.turn_hmac_on(10295)
+    secret = partners.turn_hmac_on(10295, takes_short=True)
     snippet: dict[str, Any] = {}
     exec(re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)[0], snippet)  # noqa: S102
     address, body = f"https://pay.example.com{SUBSCRIBE}", json.dumps(GOOD).encode()

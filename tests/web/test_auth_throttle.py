@@ -51,7 +51,7 @@ def test_after_twenty_failures_a_further_one_must_wait(client: FlaskClient, time
 @pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.2"], ids=["same address", "another"])
 def test_nobody_can_lock_the_right_proof_out(client: FlaskClient, time: StandingClock, address: str):
     a_partner()
-    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     signed = [sign(10295, secret, "GET", LIST, at=time.at, nonce=sign.__name__) for sign in (proofs.short, proofs.full)]
 
     assert statuses(client, WRONG, 30)[-1] == 429

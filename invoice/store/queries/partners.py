@@ -10,7 +10,7 @@ from sqlalchemy import Row, and_, delete, exists, select
 
 from invoice.lifecycle import SecretKind
 from invoice.store.db import db
-from invoice.store.models import Partner, PartnerSecret, RateLimit, Subscription, UsedNonce
+from invoice.store.models import IdempotencyKey, Partner, PartnerSecret, RateLimit, Subscription, UsedNonce
 
 
 def door_of(partner_id: int, kinds: Collection[SecretKind]) -> Sequence[Row[Any]]:
@@ -58,3 +58,9 @@ def lock_bucket(bucket: str) -> RateLimit:
 def forget_nonces(before: datetime) -> int:
     """Drop the nonces that were used before; return how many there were."""
     return int(db.session.execute(delete(UsedNonce).where(UsedNonce.used_at < before)).rowcount)  # type: ignore[attr-defined]
+
+
+def kept_answers(*, after: int, limit: int = 500) -> Sequence[IdempotencyKey]:
+    """What partners were answered under their keys, by number from the one after `after`, and locked."""
+    kept = select(IdempotencyKey).where(IdempotencyKey.id > after, IdempotencyKey.body.is_not(None))
+    return db.session.scalars(kept.order_by(IdempotencyKey.id).limit(limit).with_for_update()).all()
