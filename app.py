@@ -43,6 +43,7 @@ from invoice.services.jobs import Jobs, Services
 from invoice.services.journal import Journal
 from invoice.services.limits import SharedRates
 from invoice.services.messages import Messages
+from invoice.services.openings import Openings
 from invoice.services.operations import Operations
 from invoice.services.plans import Plans
 from invoice.services.reconcile import Reconcile
@@ -166,6 +167,7 @@ def build_services(
         direct=Direct(accounts, operations, scopes, extras),
         audit=Audit(settings, accounts),
         reconcile=Reconcile(settings, accounts, consents),
+        openings=Openings(settings),
     )
 
 

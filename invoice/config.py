@@ -124,6 +124,10 @@ class _SettingsSchema(Schema):
     INVOICE_SMS_PER_PRODUCT = ma.Integer(load_default=1, validate=validate.Range(0, 1000))
     INVOICE_SMS_PER_NUMBER = ma.Integer(load_default=3, validate=validate.Range(0, 1000))
     INVOICE_SMS_PER_PARTNER = ma.Integer(load_default=1000, validate=validate.Range(0, 1_000_000))
+    # Texts within one hour to numbers that differ in their last four digits only. 0: no cap.
+    INVOICE_SMS_PER_RANGE = ma.Integer(load_default=20, validate=validate.Range(0, 10_000))
+    # How many of a partner's texts must be opened, of each hundred; with fewer its texts are paused. 0: never.
+    INVOICE_SMS_OPENED_PERCENT = ma.Integer(load_default=20, validate=validate.Range(0, 100))
     INVOICE_SMS_COUNTRIES = ma.String(
         load_default=",".join(COUNTRY_CODES), validate=validate.Regexp(r"\A\+[1-9][0-9]{0,2}(,\+[1-9][0-9]{0,2})*\Z")
     )
@@ -162,6 +166,8 @@ class Settings:
     invoice_sms_per_product: int
     invoice_sms_per_number: int
     invoice_sms_per_partner: int
+    invoice_sms_per_range: int
+    invoice_sms_opened_percent: int
     invoice_sms_countries: str
     vipps_base_url: str
     vipps_client_id: str = field(repr=False)

@@ -95,6 +95,7 @@ def environ_for(database_url: str) -> dict[str, str]:
         # Texts to one number are capped where that is tested.
         "INVOICE_SMS_PER_PRODUCT": "0",
         "INVOICE_SMS_PER_NUMBER": "0",
+        "INVOICE_SMS_PER_RANGE": "0",
         "VIPPS_BASE_URL": "https://vipps.example.com",
         "VIPPS_CLIENT_ID": "client",
         "VIPPS_CLIENT_SECRET": "secret",

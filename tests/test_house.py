@@ -56,6 +56,7 @@ PUBLIC = {
     "pages.open_consent",
     "pages.process",
     "pages.ring",
+    "pages.see",
     "pages.show_offer",
     "pages.stop",
 }

@@ -14,7 +14,7 @@ from flask.cli import ScriptInfo, pass_script_info
 from invoice.cli.processes import SERVICES, in_words, load
 from invoice.errors import NotFound
 from invoice.lifecycle import ContractMode, Language, SecretKind
-from invoice.services import partners
+from invoice.services import openings, partners
 from invoice.services.endpoints import Endpoints
 from invoice.services.partners import (
     AS_SET,
@@ -105,6 +105,7 @@ def list_partners(info: ScriptInfo) -> None:
     with load(info).app_context():
         for found in partners.list_all():
             state = "\tsuspended" if found.is_suspended else ""
+            state += "\ttexts paused" if found.texts_paused_at else ""
             click.echo(f"{found.id}\t{found.market}\t{found.sms_originator}\t{found.name}{state}")
 
 
@@ -135,6 +136,16 @@ def resume_partner(info: ScriptInfo, number: int) -> None:
     with load(info).app_context(), in_words():
         partners.resume(number)
         click.echo(f"partner {number} may ask again.")
+
+
+@partner.command("resume-texts")
+@click.argument("number", type=int)
+@pass_script_info
+def resume_texts(info: ScriptInfo, number: int) -> None:
+    """Let texts go out again that were paused because hardly anybody opened them."""
+    with load(info).app_context(), in_words():
+        openings.resume(number)
+        click.echo(f"partner {number}: texts go out again.")
 
 
 @partner.group("key")
@@ -256,5 +267,7 @@ def _tell(found: PartnerView) -> None:
         "SMS text": found.sms_text or "ours",
         "SMS limit": "as the settings say" if found.sms_limit is None else f"{found.sms_limit} in 24 hours",
     }
+    if found.texts_paused_at:
+        lines["texts"] = f"paused since {found.texts_paused_at:%Y-%m-%d %H:%M} UTC"
     for what, value in lines.items():
         click.echo(f"{what}\t{value}")

@@ -55,6 +55,7 @@ def simulator_environ(base_url: str, unit: SalesUnit = DEMO_UNIT) -> dict[str, s
         # Whoever tries things out has one phone, and asks for the same again and again.
         "INVOICE_SMS_PER_PRODUCT": "0",
         "INVOICE_SMS_PER_NUMBER": "0",
+        "INVOICE_SMS_PER_RANGE": "0",
     }
 
 

@@ -97,6 +97,7 @@ class Consents:
             reason = _closed(subscription)
             if reason:
                 return Opened(notice=reason)
+            subscription.opened_at = subscription.opened_at or utc_now()
             agreement = queries.latest_agreement(subscription.id)
             if agreement is None:
                 raise AssertionError(f"Subscription {subscription.id} has no attempt at consent.")

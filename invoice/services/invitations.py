@@ -23,7 +23,9 @@ from invoice.store.models import Message, Partner, Subscription
 from invoice.store.queries import Texts
 
 MAX_CHARACTERS = 1600  # Source: Twilio Messaging API, error 21617.
-_WINDOW = timedelta(hours=24)
+_WINDOW, _HOUR = timedelta(hours=24), timedelta(hours=1)
+_OF_A_RANGE = 4  # digits at the end in which the numbers of a range differ
+_PAUSED = "This partner's texts are paused: hardly any of their links were opened. An operator has been told."
 _PLACEHOLDER = re.compile(r"\{\{ *([A-Za-z][A-Za-z0-9_]*) *\}\}")
 
 
@@ -102,10 +104,13 @@ class Invitations:
     def enter(self, subscription: Subscription, body: str, originator: str | None) -> Message:
         """Write a text down in the caller's transaction, unless it is one too many.
 
-        Raises Limited, with the reason, over a cap, Invalid for a country that no texts go to.
+        Raises Limited, with the reason, over a cap or while the partner's texts are paused, Invalid for a country that
+        no texts go to.
         """
         self._check_country(subscription.msisdn)
         partner = db.session.get_one(Partner, subscription.partner_id)
+        if partner.texts_paused_at is not None:
+            raise Limited(_PAUSED, retry_after_s=int(_HOUR.total_seconds()))
         self._check_caps(subscription, partner.sms_limit)
         return messages.enter(subscription, body, originator or partner.sms_originator)
 
@@ -136,30 +141,37 @@ class Invitations:
             raise Invalid({"msisdn": [f"msisdn must begin with one of {', '.join(countries)} to be sent a text."]})
 
     def _check_caps(self, subscription: Subscription, of_its_own: int | None) -> None:
-        """Count what went out in the last 24 hours; whoever counts the same waits for us to be done."""
+        """Count what went out in the last 24 hours, or one; whoever counts the same waits for us to be done."""
         settings, number = self._settings, subscription.msisdn
         queries.hold_count(f"texts of {subscription.partner_id}")
         queries.hold_count(f"texts to {number}")
+        queries.hold_count(f"texts to the range {number[:-_OF_A_RANGE]}")
         is_first = queries.last_text(subscription.id) is None
         partner_id = subscription.partner_id
         _check(
             settings.invoice_sms_per_product if is_first else 0,
-            Texts(number, partner_id, subscription.name),
+            Texts(number, partner_id=partner_id, product=subscription.name),
             "This number was sent {cap} for this product within 24 hours. POST /api/recurring/<id>/resend sends the "
             "link of a subscription again.",
         )
         _check(settings.invoice_sms_per_number, Texts(number), "This number was sent {cap} within 24 hours.")
+        _check(
+            settings.invoice_sms_per_range,
+            Texts(range=number[:-_OF_A_RANGE]),
+            "Numbers that differ from this one in their last four digits were sent {cap} within an hour.",
+            _HOUR,
+        )
         of_partner = Texts(partner_id=partner_id)
         cap = settings.invoice_sms_per_partner if of_its_own is None else of_its_own
         _check(cap, of_partner, "This partner has sent {cap} within 24 hours.")
 
 
-def _check(cap: int, which: Texts, reason: str) -> None:
+def _check(cap: int, which: Texts, reason: str, window: timedelta = _WINDOW) -> None:
     """Raise Limited when the texts of a kind have come to their cap (0: none)."""
     now = utc_now()
-    filled_at = queries.text_that_fills(cap, now - _WINDOW, which) if cap else None
+    filled_at = queries.text_that_fills(cap, now - window, which) if cap else None
     if filled_at is not None:
-        wait = filled_at + _WINDOW - now
+        wait = filled_at + window - now
         told = "a text" if cap == 1 else f"{cap} texts"
         raise Limited(reason.format(cap=told), retry_after_s=int(wait.total_seconds()) + 1)
 

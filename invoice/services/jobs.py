@@ -31,6 +31,7 @@ from invoice.services.doctor import Doctor
 from invoice.services.endpoints import Endpoints
 from invoice.services.inbox import Inbox
 from invoice.services.limits import SharedRates
+from invoice.services.openings import Openings
 from invoice.services.operations import Operations
 from invoice.services.plans import Plans
 from invoice.services.reconcile import Reconcile
@@ -95,6 +96,7 @@ class Services:
     direct: Direct
     audit: Audit
     reconcile: Reconcile
+    openings: Openings
 
 
 class Jobs:
@@ -121,6 +123,7 @@ class Jobs:
             Job("webhooks", services.webhooks.ensure, every=timedelta(days=1)),
             Job("proof", proof.check, every=timedelta(minutes=15)),
             Job("audit", services.audit.compare, every=timedelta(days=1)),
+            Job("openings", services.openings.pause_unopened, every=timedelta(minutes=10)),
             Job("nonces", credentials.forget_nonces, every=timedelta(hours=1)),
             Job("rates", services.rates.forget_old, every=timedelta(days=1)),
             Job("idempotency", idempotency.forget_old, every=timedelta(hours=1)),

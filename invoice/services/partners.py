@@ -45,6 +45,7 @@ class PartnerView:
     sms_text: str | None = None
     sms_limit: int | None = None
     is_suspended: bool = False
+    texts_paused_at: datetime | None = None
     may_see_token: bool = False  # by the key that this request came with: the provider's access token
 
 
@@ -232,6 +233,7 @@ def view_of(partner: Partner | Row[Any], *, may_see_token: bool = False) -> Part
         sms_text=partner.sms_text,
         sms_limit=partner.sms_limit,
         is_suspended=partner.suspended_at is not None,
+        texts_paused_at=partner.texts_paused_at,
         may_see_token=may_see_token,
     )
 

@@ -191,7 +191,8 @@ KEPT: dict[str, str] = {
         provider_accounts.client_secret provider_accounts.subscription_key partner_secrets.digest
         partner_secrets.hmac_secret event_endpoints.secret event_endpoints.previous_secret callback_logins.login
         webhook_registrations.token webhook_registrations.secret""",
-    # Of the machine. A bucket may name the address that a failed authentication came from, for a day.
+    # Of the machine. A bucket may name, for a day, the address that a failed authentication or the
+    # network that a guessed link came from.
     "machine": "job_runs.name rate_limits.bucket used_nonces.nonce breaks.rule breaks.subject",
 }
 

@@ -12,7 +12,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from invoice.errors import Conflict, Limited, NotFound
-from invoice.services import throttle, views
+from invoice.services import openings, throttle, views
 from invoice.services.views import Offer
 from invoice.web.auth import public
 from invoice.web.errors import page, tell
@@ -58,6 +58,14 @@ def open_consent(token: str) -> ResponseReturnValue:
     if opened.notice in _CLOSED:
         return page(opened.notice, _CLOSED[opened.notice])
     return redirect(url_for("pages.show_offer", token=token, notice=opened.notice), 303)
+
+
+@blueprint.post("/s/<token:token>/seen")
+@public
+def see(token: str) -> ResponseReturnValue:
+    """Note that a browser has shown the offer; whoever only fetches the page, a preview perhaps, does not say so."""
+    openings.mark(token)
+    return "", 204
 
 
 @blueprint.get("/api/recurring/process/<int(max=2147483647):partner_id>/<token:token>")
@@ -140,5 +148,6 @@ def _offer_page(offer: Offer, token: str) -> ResponseReturnValue:
         "pages/offer.html",
         offer=offer,
         form_action=url_for("pages.open_consent", token=token),
+        seen_url=url_for("pages.see", token=token),
         notice=notice if notice in ("try_again", "refused") else None,
     )

@@ -232,6 +232,8 @@ def test_this_machine_and_other_ports_are_addresses(address: str) -> None:
         ("INVOICE_RETRY_DAYS", ("-1", "15")),
         ("INVOICE_LINK_DAYS", ("0", "91")),
         ("INVOICE_SMS_PER_NUMBER", ("-1", "1001", "many")),
+        ("INVOICE_SMS_PER_RANGE", ("-1", "10001", "many")),
+        ("INVOICE_SMS_OPENED_PERCENT", ("-1", "101", "20%")),
         ("INVOICE_SMS_COUNTRIES", ("", "47", "+0", "+47,", "+47 +45", "+47,+45\n", "+1234", "\u0661")),
         ("VIPPS_MERCHANT_SERIAL_NUMBER", ("123", "12345678901", "12345\n", "\u0661\u0662\u0663\u0664")),
         ("TWILIO_ACCOUNT_SID", ("AC" + "0" * 31, "AC" + "0" * 32 + "\n", "SK" + "0" * 32)),

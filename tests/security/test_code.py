@@ -102,3 +102,9 @@ def test_debugging_is_off_and_no_default_opens_anything(app: Flask, tmp_path: Pa
     assert said.returncode == 1
     for name in ("INVOICE_SECRET_KEY", "VIPPS_CLIENT_SECRET", "TWILIO_AUTH_TOKEN", "INVOICE_PUBLIC_URL"):
         assert name in said.stderr
+
+
+def test_no_log_is_kept_by_the_service_itself():
+    kept = re.compile(r"FileHandler|SysLogHandler|HTTPHandler|basicConfig|dictConfig|fileConfig")
+
+    assert [str(path) for path in SOURCES if kept.search(path.read_text())] == []

@@ -39,6 +39,7 @@ from tests.factories import (
 from tests.fakes import FakePayments, FakeSms
 from tests.receivers import Receiver, on_this_machine, receiving
 from tests.web.bad_bodies import GOOD, basic
+from tests.web.visiting import seal_of
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = "&".join(f"{name}={{{{{name}}}}}" for name in callbacks.PLACEHOLDERS)
@@ -123,7 +124,7 @@ def test_a_delivery_report_calls_the_sms_callback(
     template = f"{receiver.url}/sms?{placeholders}"
     number = request_with(services, sms_callback_url=template, send_sms=True)
     settle(jobs)
-    services.inbox.take_receipt(1, Receipt("SM1", MessageStatus(status)), {})
+    services.inbox.take_receipt(1, Receipt("SM1", MessageStatus(status)), {}, seal=seal_of(1))
 
     settle(jobs)
 

@@ -16,6 +16,7 @@ from invoice.store.models import Message
 from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, accept, event_types, settle, subscription
 from tests.fakes import FakePayments, FakeSms
+from tests.web.visiting import seal_of
 
 LINK = "https://pay.example.com/s/abcdefghijklmnopqrstuv"
 
@@ -140,7 +141,7 @@ def test_receipts_move_a_text_forward_only(services: Services, jobs: Jobs):
     message_id = the_message().id
 
     for status in (MessageStatus.DELIVERED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED):
-        services.inbox.take_receipt(message_id, Receipt("SM1", status), {"MessageStatus": status.value})
+        services.inbox.take_receipt(message_id, Receipt("SM1", status), {}, seal=seal_of(message_id))
 
     assert the_message().status == MessageStatus.DELIVERED
     assert event_types(number)[-2:] == ["message.accepted", "message.delivered"]
@@ -153,7 +154,8 @@ def test_a_receipt_may_be_the_first_news_of_a_send_whose_answer_was_lost(
     sms.faults.after("send", ProviderUncertain("timeout"))
     settle(jobs)
 
-    services.inbox.take_receipt(the_message().id, Receipt("SM1", MessageStatus.SENT), {"MessageStatus": "sent"})
+    message_id = the_message().id
+    services.inbox.take_receipt(message_id, Receipt("SM1", MessageStatus.SENT), {}, seal=seal_of(message_id))
     for _ in range(10):
         time.move(minutes=5)
         settle(jobs)
@@ -166,7 +168,10 @@ def test_a_receipt_of_another_message_is_refused(services: Services, jobs: Jobs)
     invited(services)
     settle(jobs)
 
-    taken = services.inbox.take_receipt(the_message().id, Receipt("SM999", MessageStatus.FAILED), {})
+    message_id = the_message().id
+    taken = services.inbox.take_receipt(
+        message_id, Receipt("SM999", MessageStatus.FAILED), {}, seal=seal_of(message_id)
+    )
 
     assert taken is False
     assert the_message().status == MessageStatus.ACCEPTED

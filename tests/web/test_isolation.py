@@ -181,6 +181,7 @@ ROWS = [
     # Pages
     page("GET /s/<token>", "/s/{link}"),
     page("POST /s/<token>", "/s/{link}", 303),
+    page("POST /s/<token>/seen", "/s/{link}/seen", 204),
     page(f"GET {API}/process/<partner_id>/<token>", f"{API}/process/{{partner}}/{{link}}", 302),
     page(f"GET {API}/return/<partner_id>/<return_id>", f"{API}/return/{{partner}}/{{return}}"),
     page(f"POST {API}/return/<partner_id>/<return_id>", f"{API}/return/{{partner}}/{{return}}"),

@@ -76,7 +76,8 @@ class Sub:
 
 def an_offer(**changes: Any) -> dict[str, Any]:
     notice = changes.pop("notice", None)
-    return {"offer": replace(Sub(), **changes), "form_action": "/s/abc", "notice": notice}
+    links = {"form_action": "/s/abc", "seen_url": "/s/abc/seen"}
+    return {"offer": replace(Sub(), **changes), **links, "notice": notice}
 
 
 def an_outcome(state: str, **changes: Any) -> dict[str, Any]:
@@ -306,7 +307,8 @@ def test_the_offer_has_one_button_that_works_without_script(app: Flask, name: st
 
     assert reading.attributes("form") == [{"method": "post", "action": "/s/abc"}]
     assert reading.attributes("button") == [{"class": "primary", "type": "submit"}]
-    assert not reading.attributes("script")
+    # The one script only says that the page was shown: the form stands without it.
+    assert reading.attributes("script") == [{"src": "/static/offer.js", "defer": None}]
 
 
 def test_the_offer_tells_when_the_payments_come_how_to_stop_and_what_is_never_asked(app: Flask) -> None:
@@ -602,8 +604,21 @@ def a_tab(document: Callable[[], str], **options: Any) -> Iterator["Page"]:
         tab = browser.new_page(viewport={"width": 390, "height": 844}, **options)
         tab.route("http://page.test/**", lambda route: route.fulfill(body=document(), headers=headers))
         tab.route("**/static/*", lambda route: route.fulfill(path=STATIC / route.request.url.rpartition("/")[2]))
+        tab.route("**/seen", lambda route: route.fulfill(status=204))
         yield tab
         browser.close()
+
+
+@pytest.mark.parametrize("name", [pytest.param("offer", marks=in_a_browser)])
+def test_an_offer_that_a_browser_shows_says_so_once(app: Flask, name: str) -> None:
+    with a_tab(lambda: page(app, name)) as tab:
+        said: list[tuple[str, str]] = []
+        tab.on("request", lambda request: said.append((request.method, request.url)))
+        with tab.expect_request("**/seen"):
+            tab.goto("http://page.test/s/abc")
+        settle(tab)
+
+    assert [what for what in said if what[0] != "GET"] == [("POST", "http://page.test/s/abc/seen")]
 
 
 @pytest.mark.parametrize("scheme", [pytest.param(scheme, marks=in_a_browser) for scheme in ("light", "dark")])

@@ -195,6 +195,27 @@ def test_a_number_gets_three_texts_a_day_of_all_partners_together(client: FlaskC
     assert post(client, "20000", name="d").status_code == 200
 
 
+def test_a_range_of_numbers_gets_twenty_texts_an_hour_of_all_partners_together(
+    client: FlaskClient, time: StandingClock
+):
+    for number in (20000, 30000):
+        a_partner(number)
+    users = ("10295", "20000", "30000")
+    allowed = [post(client, users[n % 3], msisdn=f"+4791235{n:03}") for n in range(20)]
+
+    refused = post(client, "20000", msisdn="+4791239999")
+    elsewhere = [post(client, "30000", msisdn=number) for number in ("+4791249999", "+4590239999")]
+    time.move(minutes=59)
+    still = post(client, msisdn="+4791239998")
+    time.move(minutes=1)
+
+    assert {a.status_code for a in [*allowed, *elsewhere]} == {200}
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3601")
+    assert "last four digits were sent 20 texts within an hour" in refused.json["message"]
+    assert (still.status_code, still.headers["Retry-After"]) == (429, "61")
+    assert post(client, msisdn="+4791239998").status_code == 200
+
+
 def test_a_partner_has_a_number_of_texts_a_day(client: FlaskClient):
     a_partner(20000)
     allowed = [post(client, msisdn=f"+479123456{n}") for n in range(8)]

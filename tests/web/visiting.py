@@ -44,7 +44,12 @@ def manage(sub: Subscription) -> str:
 
 def receipt_of(message: int) -> str:
     """Return the path that the SMS provider tells us of a text at."""
-    return f"/hooks/twilio/{message}?seal={seals(f'receipt of message {message}')[0]}"
+    return f"/hooks/twilio/{message}?seal={seal_of(message)}"
+
+
+def seal_of(message: int) -> str:
+    """Return what stands in that path as our own signature."""
+    return seals(f"receipt of message {message}")[0]
 
 
 def words(answer: TestResponse) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from invoice.lifecycle import MessageStatus
 from invoice.store.db import db, pseudonyms
-from invoice.store.models import Message, Subscription
+from invoice.store.models import Message, Partner, Subscription
 
 
 def hold_count(what: str) -> None:
@@ -21,9 +21,10 @@ def hold_count(what: str) -> None:
 
 @dataclass(frozen=True)
 class Texts:
-    """Which texts are counted: to a number, of a partner, for a product; None: of any."""
+    """Which texts are counted: to a number, to a range of them, of a partner, for a product; None: of any."""
 
     recipient: str | None = None
+    range: str | None = None  # a number without its last four digits
     partner_id: int | None = None
     product: str | None = None
 
@@ -34,12 +35,35 @@ def text_that_fills(cap: int, since: datetime, which: Texts) -> datetime | None:
     if which.recipient is not None:
         # A person whose number was forgotten meanwhile is sent no more than anybody else.
         found = found.where(Message.recipient.in_([which.recipient, *pseudonyms(which.recipient)]))
+    if which.range is not None:
+        found = found.where(Message.recipient.between(f"{which.range}0000", f"{which.range}9999"))
+        found = found.where(Message.recipient.like(f"{which.range}____"))
     if which.partner_id is not None:
         found = found.where(Message.partner_id == which.partner_id)
     if which.product is not None:
         found = found.join(Subscription, Subscription.id == Message.subscription_id)
         found = found.where(Subscription.name == which.product)
     return db.session.scalar(found.order_by(Message.created_at.desc()).offset(cap - 1).limit(1))
+
+
+def openings(since: datetime, until: datetime) -> Sequence[tuple[int, int, int]]:
+    """How many texts each partner sent between, and of how many the link was opened (partner_id, sent, opened).
+
+    Of partners whose texts are not paused, and since they were last resumed.
+    """
+    is_out = Message.status.not_in([MessageStatus.VOID, MessageStatus.QUEUED])
+    was_opened = func.coalesce(Subscription.opened_at, Subscription.activated_at)
+    counts = (func.count().label("sent"), func.count(was_opened).label("opened"))
+    found = db.session.execute(
+        select(Message.partner_id, *counts)
+        .join(Subscription, Subscription.id == Message.subscription_id)
+        .join(Partner, Partner.id == Message.partner_id)
+        .where(Message.created_at > since, Message.created_at <= until, is_out, Partner.texts_paused_at.is_(None))
+        .where(or_(Partner.texts_resumed_at.is_(None), Message.created_at > Partner.texts_resumed_at))
+        .group_by(Message.partner_id)
+        .order_by(Message.partner_id)
+    )
+    return [(row.partner_id, row.sent, row.opened) for row in found]
 
 
 def first_text(subscription_id: int) -> Message | None:

@@ -24,6 +24,11 @@ TABLE = {
         answers={**_AWAY, **_OTHER_SITE, **_OVER},
         examples={"waiting": Example("A link that waits", 303, given={"token": LINK})},
     ),
+    "pages.see": Operation(
+        text="Texts whose links hardly anybody opens are paused.",
+        answers={204: Answer("Noted."), **_OTHER_SITE},
+        examples={"waiting": Example("A link that waits", 204, given={"token": LINK})},
+    ),
     "pages.process": Operation(
         text="Opening it changes nothing.",
         query=(_NOTICE,),
