@@ -35,7 +35,7 @@ def test_every_proof_that_was_right_is_written_down_once_with_its_partner_and_it
     client: FlaskClient, time: StandingClock, caplog: pytest.LogCaptureFixture
 ):
     a_partner()
-    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295)
+    key, secret = partners.add_key(10295), partners.turn_hmac_on(10295, takes_short=True)
     full = proofs.full(10295, secret, "GET", EVENTS, at=time.at, nonce="one")
     short = proofs.short(10295, secret, "GET", EVENTS, at=time.at, nonce="two")
 

@@ -116,7 +116,7 @@ def said_to(port: int, raw: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", heard)]
 
 
-_HOST = b"Host: pay.example.com\r\n"
+_HOST = b"Host: pay.example.com\r\nX-Forwarded-Proto: https\r\n"
 _POST = b"POST /api/recurring/subscribe HTTP/1.1\r\n" + _HOST
 # What hides behind the first message, for a server that ends it where a proxy would not.
 _HIDDEN = b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n"
