@@ -122,6 +122,13 @@ class FakePayments(_Port):
         at = utc_now() if status == ChargeStatus.CHARGED else charge.captured_at
         agreement.charges[name] = replace(charge, status=status, captured=taken, captured_at=at, failure_reason=reason)
 
+    def give_back(self, name: str, amount: int) -> None:
+        """Somebody gives a part of the money back in the portal."""
+        agreement = self._holder(name)
+        charge = agreement.charges[name]
+        refunded = charge.refunded + amount
+        agreement.charges[name] = replace(charge, refunded=refunded, status=ChargeStatus.PARTIALLY_REFUNDED)
+
     def charge(self, name: str) -> ChargeView:
         return self._holder(name).charges[name]
 
@@ -363,7 +370,9 @@ class FakePayments(_Port):
 
     def list_charges(self, agreement_id: str) -> list[ChargeView]:
         self._begin("list_charges")
-        return [c for n, c in self.agreements[agreement_id].charges.items() if n not in self.hidden]
+        found = [c for n, c in self.agreements[agreement_id].charges.items() if n not in self.hidden]
+        self._meanwhile()
+        return found
 
     def refund_request(self, amount: int, reason: str) -> str:
         return json.dumps({"amount": amount, "reason": reason})

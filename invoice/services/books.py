@@ -7,6 +7,7 @@ tables and in this file.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import select
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 # What a webhook says of a charge that a batch took in; nobody knows more until it is looked at.
 NOT_CREATED = "Vipps took it in and could not create it"
 _QUARANTINED = "quarantined: the provider's charge of this name differs"
+
+# When each charge is to be looked at, by name: a doorbell sets it to now.
+Bells = Mapping[str, datetime | None]
 
 _WARN_BEFORE = timedelta(days=7)
 _RESERVED_LOOK = timedelta(days=1)
@@ -68,14 +72,25 @@ def enter_initial(subscription: Subscription, agreement: Agreement, *, signed_on
     return charge
 
 
-def adopt(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
-    """Bring a charge up to what the provider says. The caller holds the subscription's lock.
+def adopt(subscription: Subscription, charge: Charge, view: ChargeView, *, bells: Bells) -> None:
+    """Bring a charge up to what the provider says. The caller holds the subscription's lock, and the row's.
 
     A charge of our name with another agreement, amount or currency is not ours: it is set aside, never written over.
+
+    bells: as they were before the provider was asked. Where one has rung since, or nobody knows, the charge is looked
+    at once more: what it rang for may have come after the answer.
     """
-    if not _is_ours(charge, view):
+    is_due = charge.check_at is not None and charge.check_at <= utc_now()
+    was_rung = is_due or charge.name not in bells or charge.check_at != bells[charge.name]
+    if _is_ours(charge, view):
+        _move(subscription, charge, view)
+    else:
         _quarantine(subscription, charge)
-        return
+    if was_rung:
+        charge.check_at = utc_now()
+
+
+def _move(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
     # Seen at the provider: from now on no silence can make it unsent again.
     charge.operation_id = None
     charge.failure_reason = view.failure_reason

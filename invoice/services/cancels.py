@@ -102,12 +102,11 @@ class Cancels:
 
     def settle(self, claim: Claim, result: ChargeView | None) -> None:
         """Write down what it came to: called off, or taken before we could."""
-        charge = db.session.get_one(Charge, claim.subject_id)
+        charge = db.session.get_one(Charge, claim.subject_id, with_for_update=True)
         if result is None:
             return
         subscription = db.session.get_one(Subscription, charge.subscription_id)
-        books.adopt(subscription, charge, result)
-        charge.check_at = utc_now()  # a bell that rang meanwhile is not lost
+        books.adopt(subscription, charge, result, bells={})
         if result.captured == result.amount:
             outbox.record(subscription, "charge.cancel_failed", charge=charge.name)
 

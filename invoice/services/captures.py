@@ -93,9 +93,8 @@ class Captures:
 
     def settle(self, claim: Claim, result: ChargeView) -> None:
         """The money is taken: written down at once, so that the next part is counted from it, and looked at again."""
-        charge = db.session.get_one(Charge, claim.subject_id)
-        books.adopt(db.session.get_one(Subscription, charge.subscription_id), charge, result)
-        charge.check_at = utc_now()
+        charge = db.session.get_one(Charge, claim.subject_id, with_for_update=True)
+        books.adopt(db.session.get_one(Subscription, charge.subscription_id), charge, result, bells={})
 
     def refuse(self, claim: Claim, refusal: ProviderRefused) -> None:
         """The provider will not, the deadline may have passed: the charge is looked at, and a person told."""

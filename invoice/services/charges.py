@@ -48,10 +48,11 @@ class Charges:
             was_rung = charge.check_at != seen
             if view is not None:
                 was_out = charge.status == ChargeStatus.VOID
-                books.adopt(subscription, charge, view)
+                books.adopt(subscription, charge, view, bells={name: seen})
                 if was_out:
                     cancels.request_anew(subscription, charge)
-            elif charge.status in (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED):
+                return
+            if charge.status in (ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED):
                 _missing(subscription, charge)
             else:
                 charge.check_at = _last_looks(subscription, charge)

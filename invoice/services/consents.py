@@ -228,7 +228,8 @@ class Consents:
                 agreement.initial_name = initial.name
             charge = books.enter_initial(subscription, agreement, signed_on=signed_on, is_surplus=not is_wanted)
             if initial is not None:
-                books.adopt(subscription, charge, initial)
+                # While it stood in no book, a webhook about it found nothing to ring.
+                books.adopt(subscription, charge, initial, bells={})
 
     def _activate(self, subscription: Subscription, agreement: Agreement, signed_on: date) -> None:
         agreement.is_adopted = True

@@ -22,7 +22,7 @@ from invoice.services.accounts import Accounts
 from invoice.services.audit import Wait, active_at, patiently
 from invoice.services.consents import PLAN_AHEAD_DAYS, Consents
 from invoice.store import queries
-from invoice.store.db import db, transaction
+from invoice.store.db import db, reading, transaction
 from invoice.store.models import EVERYONE, Agreement, Brake, Change, Charge, Subscription
 
 logger = logging.getLogger(__name__)
@@ -81,12 +81,18 @@ class Reconcile:
         if agreement_id is None:
             return
         patiently(lambda: self._consents.refresh(agreement_id), wait)
+        with reading():
+            bells = queries.bells_of(agreement_id)
         charges = patiently(lambda: payments.list_charges(view.agreement_id), wait)
         with transaction():
             agreement = db.session.get_one(Agreement, agreement_id)
             subscription = queries.lock_subscription(agreement.subscription_id)
-            for charge in charges:
-                self._take_up_charge(subscription, agreement, charge, report)
+            known = queries.lock_charges_named(agreement.account, [each.name for each in charges])
+            for each in charges:
+                charge = known.get(each.name) or self._enter_missing(subscription, agreement, each, report)
+                if charge is not None:
+                    charge.sends = max(charge.sends, 1)
+                    books.adopt(subscription, charge, each, bells=bells)
             self._take_up_price(subscription, agreement, view, report)
 
     def _enter(self, payments: PaymentProvider, view: AgreementView, report: Report) -> int | None:
@@ -110,17 +116,14 @@ class Reconcile:
             found = queries.agreement_by_provider_id(view.agreement_id)
             return None if found is None else found.id
 
-    def _take_up_charge(
+    def _enter_missing(
         self, subscription: Subscription, agreement: Agreement, view: ChargeView, report: Report
-    ) -> None:
-        charge = queries.charge_by_name(agreement.account, view.name)
-        if charge is None and subscription.is_scheduled:
-            enter = self._enter_initial if view.is_initial else self._enter_charge
-            charge = enter(subscription, agreement, view)
-            report.counts["charges entered"] += 1
-        if charge is not None:
-            charge.sends = max(charge.sends, 1)
-            books.adopt(subscription, charge, view)
+    ) -> Charge | None:
+        if not subscription.is_scheduled:
+            return None
+        report.counts["charges entered"] += 1
+        enter = self._enter_initial if view.is_initial else self._enter_charge
+        return enter(subscription, agreement, view)
 
     def _enter_initial(self, subscription: Subscription, agreement: Agreement, view: ChargeView) -> Charge:
         agreement.initial_name, agreement.initial_amount = view.name, view.amount

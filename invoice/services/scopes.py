@@ -254,7 +254,7 @@ def _enter_charge(held: Held, view: ChargeView, today: date) -> int:
     """Write a charge down that was made elsewhere, and bring it up to what the provider says."""
     with transaction():
         subscription = queries.lock_subscription(held.subscription_id)
-        charge = queries.charge_by_name(held.account, view.name)
+        charge = queries.lock_charges_named(held.account, [view.name]).get(view.name)
         if charge is None:
             charge = Charge(
                 subscription_id=held.subscription_id,
@@ -277,5 +277,6 @@ def _enter_charge(held: Held, view: ChargeView, today: date) -> int:
             )
             db.session.add(charge)
             db.session.flush()
-        books.adopt(subscription, charge, view)
+        # While it stood in no book, a webhook about it found nothing to ring.
+        books.adopt(subscription, charge, view, bells={})
         return charge.id

@@ -6,7 +6,7 @@ A cancel serialises at Vipps: from its commit on nothing is created here, and on
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from invoice.clock import business_date, utc_now
 from invoice.errors import ProviderRefused, ProviderUncertain
@@ -28,10 +28,11 @@ _OVER = frozenset({AgreementStatus.STOPPED, AgreementStatus.EXPIRED})
 
 @dataclass(frozen=True)
 class Stopped:
-    """What Vipps says after the end."""
+    """What Vipps says after the end. bells: of the charges, from before it was asked."""
 
     agreement: AgreementView | None
     charges: list[ChargeView]
+    bells: books.Bells = field(default_factory=dict)
 
 
 def request_stop(subscription: Subscription, agreement: Agreement) -> None:
@@ -101,7 +102,7 @@ class Stops:
         with reading():
             agreement = db.session.get_one(Agreement, claim.subject_id)
             provider_id, wants_initial = agreement.provider_agreement_id, agreement.initial_amount > 0
-            status = agreement.status
+            status, bells = agreement.status, queries.bells_of(agreement.id)
             is_capturing = queries.has_open_capture(agreement.id)
         if is_capturing:
             raise ProviderUncertain("a capture is under way: the stop would let go of the money")
@@ -122,7 +123,7 @@ class Stops:
         was_accepted = was_accepted or view.started_at is not None
         if wants_initial and was_accepted and not any(c.is_initial for c in charges):
             raise ProviderUncertain("the initial charge does not show yet")
-        return Stopped(view, charges)
+        return Stopped(view, charges, bells)
 
     def _ask(self, payments: PaymentProvider, claim: Claim, provider_id: str) -> None:
         # A refusal sticks to its key at Vipps, and stopping twice is stopping once: each try has a key of its own.
@@ -141,12 +142,13 @@ class Stops:
         if status is not None and may_move(AGREEMENT_MOVES, agreement.status, status):
             agreement.status = status
         agreement.check_at = None
+        known = queries.lock_charges_named(agreement.account, [view.name for view in result.charges])
         for view in result.charges:
-            charge = queries.charge_by_name(agreement.account, view.name)
+            charge = known.get(view.name)
             if charge is None and view.is_initial and result.agreement is not None:
                 charge = _enter_unseen(subscription, agreement, view)
             if charge is not None:
-                books.adopt(subscription, charge, view)
+                books.adopt(subscription, charge, view, bells=result.bells)
             elif subscription.is_scheduled:
                 logger.error("Agreement %s holds a charge that stands in no book.", agreement.id)
         finish_if_over(subscription)

@@ -116,6 +116,30 @@ def test_the_initial_charge_stands_in_the_books_as_period_nought(services: Servi
     assert event_types(number)[-2:] == ["subscription.activated", "charge.charged"]
 
 
+def test_a_webhook_about_the_initial_charge_that_comes_before_its_row_is_heard(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, _ = a_link(services)
+    name = newest_agreement(number).initial_name
+    payments.accept("agr_1")
+
+    def given_back_there() -> None:
+        if payments.calls[-1] != "list_charges":
+            payments.during_look = given_back_there
+            return
+        payments.give_back(name, 500)
+        ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+        services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+
+    payments.during_look = given_back_there
+    services.consents.refresh(newest_agreement(number).id)
+    _later(jobs)
+    time.move(hours=1)
+    _later(jobs)
+
+    assert charges(number)[0].refunded == 500
+
+
 def test_a_refusal_in_the_app_leaves_the_link_open(services: Services, payments: FakePayments):
     number, token = a_link(services)
     payments.end("agr_1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from flask import Flask
@@ -102,6 +103,28 @@ def test_a_charge_made_elsewhere_is_refunded_and_then_stands_in_the_books(
     [held] = adopted()
     [charge] = extras(held.id)
     assert (charge.name, charge.captured, charge.refunded) == ("chr_hFZSqV6", 700, 300)
+
+
+def test_a_webhook_about_a_charge_made_elsewhere_that_comes_before_its_row_is_heard(
+    services_of_owner: Services, owner: PartnerView, unit: Elsewhere, time: StandingClock
+):
+    unit.sign()
+    unit.hold("chr_hFZSqV6", ChargeStatus.CHARGED, amount=700, captured=700)
+
+    def given_back_there() -> None:
+        if unit.calls[-1] != "find_charge":
+            unit.during_look = given_back_there
+            return
+        unit.give_back("chr_hFZSqV6", 200)
+        ring = {"agreement_id": "agr_old", "external_id": None, "charge_name": "chr_hFZSqV6"}
+        services_of_owner.inbox.take_webhook(json.dumps(ring).encode(), THEIRS)
+
+    unit.during_look = given_back_there
+    services_of_owner.direct.cancel(owner, "agr_old", "chr_hFZSqV6")
+    settle(unhurried(Jobs(services_of_owner)))
+
+    [charge] = extras(adopted()[0].id)
+    assert charge.refunded == 200
 
 
 def test_a_charge_made_elsewhere_is_called_off(services_of_owner: Services, owner: PartnerView, unit: Elsewhere):

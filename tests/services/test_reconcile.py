@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,31 @@ def test_a_refund_that_was_sent_after_the_backup_goes_out_once(
     settle(jobs)
 
     assert payments.charge(charge.name).refunded == 400
+    assert charges(number)[0].refunded == 400
+
+
+def test_a_webhook_that_rings_while_the_charges_are_read_back_is_heard(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments, campaign_amount=1000)
+    settle(jobs)
+    name = charges(number)[0].name
+    time.move(hours=1)
+
+    def given_back_there() -> None:
+        if payments.calls[-1] != "list_charges":
+            payments.during_look = given_back_there
+            return
+        payments.give_back(name, 400)
+        ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": name}
+        services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+        time.move(seconds=1)
+
+    payments.during_look = given_back_there
+    read_back(services)
+    settle(jobs)
+
     assert charges(number)[0].refunded == 400
 
 

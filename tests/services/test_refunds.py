@@ -481,6 +481,28 @@ def test_a_webhook_that_rings_while_the_refund_is_read_back_is_heard(
     assert charges(number)[0].status == ChargeStatus.REFUNDED
 
 
+def test_a_refund_that_is_settled_while_the_stop_reads_the_charges_back_is_told(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number, charge_id = a_paid_charge(services, payments)
+    services.subscriptions.cancel(number)
+    services.refunds.refund(charge_id, 3000, "goodwill")
+
+    def given_back_by_another_worker() -> None:
+        if payments.calls[-1] != "list_charges":
+            payments.during_look = given_back_by_another_worker
+            return
+        assert job_of(jobs, "operations").run_once() == 1
+        time.move(seconds=1)
+
+    payments.during_look = given_back_by_another_worker
+    settle(jobs)
+
+    assert given_back(number, payments) == (3000, 3000)
+    assert charges(number)[0].status == ChargeStatus.PARTIALLY_REFUNDED
+    assert "charge.partially_refunded" in event_types(number)
+
+
 def test_of_what_is_set_aside_only_what_was_taken_can_go_back(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):

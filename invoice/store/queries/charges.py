@@ -58,6 +58,22 @@ def charge_by_name(account: str, name: str) -> Charge | None:
     return db.session.scalar(select(Charge).where(Charge.account == account, Charge.name == name))
 
 
+def lock_charges_named(account: str, names: Sequence[str]) -> dict[str, Charge]:
+    """Those charges of an account that have one of these names, by name; locked in the order that everybody takes."""
+    found: list[Charge] = []
+    for start in range(0, len(names), 500):
+        chosen = (Charge.account == account, Charge.name.in_(names[start : start + 500]))
+        locked = select(Charge).where(*chosen).order_by(Charge.id).with_for_update()
+        found += db.session.scalars(locked.execution_options(populate_existing=True))
+    return {charge.name: charge for charge in found}
+
+
+def bells_of(agreement_id: int) -> dict[str, datetime | None]:
+    """When each charge of an agreement is to be looked at, by name."""
+    rows = db.session.execute(select(Charge.name, Charge.check_at).where(Charge.agreement_id == agreement_id))
+    return {row.name: row.check_at for row in rows}
+
+
 def charge_of(subscription_id: int, name: str) -> Charge | None:
     """The charge of a subscription that is named so."""
     mine = (Charge.subscription_id == subscription_id, Charge.name == name)
