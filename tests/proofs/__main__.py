@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import subprocess
 import sys
 from dataclasses import asdict
@@ -31,8 +32,9 @@ PROOFS = (
 _HEAD = """# The proofs
 
 What docs/guarantees.md promises, as it was last shown: `python -m tests.proofs` does all of it at full length, which
-takes days; `--size 0.1` a tenth, `--only races` one of them. "Goal" is the full length, "done" how much of it ran, and
-"wrong" how often it went wrong. A row is kept until its proof is run again.
+takes days; `--size 0.1` a tenth, `--only races` one of them, `--kills sqlite --minutes 30` those rows of the kills, as
+far as they come. "Goal" is the full length, "done" how much of it ran, and "wrong" how often it went wrong. A row is
+kept until its proof is run again.
 
 | proof | what | goal | done | wrong | minutes | commit | notes |
 |---|---|---|---|---|---|---|---|
@@ -42,11 +44,14 @@ takes days; `--size 0.1` a tenth, `--only races` one of them. "Goal" is the full
 @click.command()
 @click.option("--size", default=1.0, show_default=True, help="The share of the full length.")
 @click.option("--only", multiple=True, type=click.Choice(PROOFS), help="Only these.")
-def main(size: float, only: tuple[str, ...]) -> None:
+@click.option("--kills", "which", default="", help="Only the kills, and of them the rows with this word.")
+@click.option("--minutes", default=math.inf, help="Begin nothing new in a row of the kills after so many.")
+def main(size: float, only: tuple[str, ...], which: str, minutes: float) -> None:
     """Run the proofs, keep their figures, and end with 1 when anything went wrong."""
     wrong = 0
-    for name in only or PROOFS:
-        for figure in importlib.import_module(f"tests.proofs.{name}").prove(size):
+    for name in ("kills",) if which else only or PROOFS:
+        more = {"which": which, "minutes": minutes} if name == "kills" else {}
+        for figure in importlib.import_module(f"tests.proofs.{name}").prove(size, **more):
             click.echo(_line(_row(figure, size)))
             _keep(_row(figure, size))
             wrong += not figure.is_clean

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.proofs.boundaries import boundaries
@@ -24,6 +26,7 @@ from tests.proofs.kill_postgres import a_postgres
 from tests.proofs.kill_world import World, prepared
 
 SIDES = ("before", "after")
+_SERIES = 10
 
 
 @dataclass(frozen=True)
@@ -96,16 +99,21 @@ class Matrix:
             driver.end()
 
 
-def run(chosen: Sequence[Cell], world: World, tell: Callable[[str], None] = lambda _: None) -> dict[Cell, list[str]]:
-    """Run cells; return those after which something was wrong."""
-    matrix, found = Matrix(world), {}
+def run(
+    chosen: Sequence[Cell],
+    world: World,
+    tell: Callable[[str], None] = lambda _: None,
+    until: float = math.inf,
+) -> dict[Cell, list[str]]:
+    """Run cells, beginning none after an instant; return those that were run, and what was wrong after each."""
+    matrix, tried = Matrix(world), {}
     for cell in chosen:
         began = time.monotonic()
-        wrong = matrix.run(cell)
-        if wrong:
-            found[cell] = wrong
+        if began >= until:
+            break
+        tried[cell] = wrong = matrix.run(cell)
         tell(f"{time.monotonic() - began:5.2f} s  {cell}  {wrong or ''}")
-    return found
+    return tried
 
 
 @contextmanager
@@ -125,63 +133,108 @@ def a_world(kind: str, **environ: str) -> Iterator[World]:
         yield stack.enter_context(prepared(folder, database, **environ))
 
 
-def prove(size: float) -> Iterator[Figure]:
-    """Kill at every boundary, at random, the whole of a database, and fill its disk; less of each below 1.0."""
-    for kind in ("sqlite", "postgres"):
-        yield _figure(f"kill -9 at each boundary, {kind}", lambda n, kind=kind: _matrix(kind, n), len(cells()), size)
-    for kind in ("sqlite", "postgres"):
-        yield _figure(f"kill -9 of workers under load, {kind}", lambda n, kind=kind: _workers(kind, n), 250, size)
-    yield _figure("kill -9 of all of PostgreSQL", _postgres, 50, size)
-    yield _figure("disk full, SQLite", _full_sqlite, 10, size)
-    yield _figure("disk full, PostgreSQL", _full_postgres, 10, size)
+@dataclass(frozen=True)
+class Part:
+    """One row of the table. run: does so many until an instant; returns how many it did, and what went wrong."""
+
+    what: str
+    whole: int
+    run: Callable[[int, float], tuple[int, list[str]]]
 
 
-def _figure(what: str, run_some: Callable[[int], list[str]], whole: int, size: float) -> Figure:
-    """Run a part of the proof and count. What cannot be run here has reached nothing, and says why."""
-    began, wanted = time.monotonic(), max(1, round(whole * size))
+def parts() -> list[Part]:
+    """Return what there is to do: at every boundary, at random, the whole of a database, and a disk that is full."""
+    kinds = ("sqlite", "postgres")
+    return [
+        *(Part(f"kill -9 at each boundary, {kind}", len(cells()), partial(_matrix, kind)) for kind in kinds),
+        *(Part(f"kill -9 of workers under load, {kind}", 250, partial(_workers, kind)) for kind in kinds),
+        Part("kill -9 of all of PostgreSQL", 50, _in_series(_postgres)),
+        Part("disk full, SQLite", 10, _in_series(_full_sqlite)),
+        Part("disk full, PostgreSQL", 10, _in_series(_full_postgres)),
+    ]
+
+
+def prove(size: float, which: str = "", minutes: float = math.inf) -> Iterator[Figure]:
+    """Do each part; less of it below 1.0.
+
+    which: a word of the only parts that are done.  minutes: none of them begins anything new after so many.
+    """
+    for part in parts():
+        if which in part.what:
+            yield _figure(part, max(1, round(part.whole * size)), time.monotonic() + 60 * minutes)
+
+
+def _figure(part: Part, wanted: int, until: float) -> Figure:
+    """Do a part of the proof and count. What cannot be done here has reached nothing, and says why."""
+    began = time.monotonic()
     try:
-        wrong, reached = run_some(wanted), wanted
+        reached, wrong = part.run(wanted, until)
     except OSError as error:
-        wrong, reached = [str(error)], 0
+        reached, wrong = 0, [str(error)]
     seconds = time.monotonic() - began
-    return Figure("kills", what, wanted, reached, len(wrong), seconds, "; ".join(map(str, wrong))[:500])
+    return Figure("kills", part.what, wanted, reached, len(wrong), seconds, "; ".join(map(str, wrong))[:500])
 
 
-def _matrix(kind: str, count: int) -> list[str]:
-    """Run so many cells, spread evenly over the matrix."""
-    every = cells()
+def _matrix(kind: str, count: int, until: float) -> tuple[int, list[str]]:
+    """Run so many cells, spread evenly over the matrix wherever it ends."""
     with a_world(kind) as world:
-        found = run([every[number * len(every) // count] for number in range(count)], world)
-    return [f"{cell}: {wrong}" for cell, wrong in found.items()]
+        tried = run(spread(cells())[:count], world, _tell, until)
+    return len(tried), [f"{cell}: {wrong}" for cell, wrong in tried.items() if wrong]
 
 
-def _workers(kind: str, kills: int) -> list[str]:
+def spread(every: Sequence[Cell]) -> list[Cell]:
+    """Return cells in an order of which each beginning is spread evenly: each is a golden section from the last."""
+    step = next(n for n in range(round(len(every) * 0.618), len(every) + 1) if math.gcd(n, len(every)) == 1)
+    return [every[number * step % len(every)] for number in range(len(every))]
+
+
+def _in_series(run_some: Callable[[int, int], list[str]]) -> Callable[[int, float], tuple[int, list[str]]]:
+    """Do so many in series of at most ten, each with a seed of its own, its coming to rest and its judge."""
+
+    def run_all(times: int, until: float) -> tuple[int, list[str]]:
+        reached, wrong = 0, []
+        while reached < times and time.monotonic() < until:
+            some = min(_SERIES, times - reached)
+            found = run_some(some, reached + some)
+            _tell(f"{some} more  {found or ''}")
+            reached, wrong = reached + some, wrong + found
+        return reached, wrong
+
+    return run_all
+
+
+def _workers(kind: str, times: int, until: float) -> tuple[int, list[str]]:
     with a_world(kind) as world:
-        return random_kills(world, kills, seed=kills)
+        return _in_series(lambda kills, seed: random_kills(world, kills, seed))(times, until)
 
 
-def _postgres(times: int) -> list[str]:
+def _postgres(times: int, seed: int) -> list[str]:
     with a_folder() as folder, a_postgres() as server, prepared(folder, server) as world:
-        return outages(world, times, seed=times, away=server.kill_all, back=server.start)
+        return outages(world, times, seed, away=server.kill_all, back=server.start)
 
 
-def _full_sqlite(times: int) -> list[str]:
+def _full_sqlite(times: int, seed: int) -> list[str]:
     with a_folder() as folder:
         full = folder / "full"
         with prepared(folder, **{DISK_FULL: str(full)}) as world:
-            return outages(world, times, seed=times, away=full.touch, back=full.unlink)
+            return outages(world, times, seed, away=full.touch, back=full.unlink)
 
 
-def _full_postgres(times: int) -> list[str]:
+def _full_postgres(times: int, seed: int) -> list[str]:
     with a_folder() as folder, a_postgres(on_small_disk=True) as server, prepared(folder, server) as world:
-        return outages(world, times, seed=times, away=server.fill_disk, back=server.free_disk)
+        return outages(world, times, seed, away=server.fill_disk, back=server.free_disk)
+
+
+def _tell(line: str) -> None:
+    """Say on the side how far it is: what is counted goes to the table."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - shows it lives
 
 
 def main(kind: str, wanted: Sequence[str]) -> None:
     """Run the cells of some boundaries or moments, or all, and tell each."""
     some = [c for c in cells() if not wanted or c.boundary in wanted or str(c.moment) in wanted]
     with a_world(kind) as world:
-        run(some, world, lambda line: print(line, flush=True))  # noqa: T201
+        run(some, world, _tell)
 
 
 if __name__ == "__main__":

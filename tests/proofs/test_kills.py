@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.proofs import boundaries, kills
@@ -34,13 +36,25 @@ def test_what_asks_nobody_is_no_boundary():
     assert verbs - boundaries.ASK_NOBODY == set(boundaries.verbs())
 
 
+def test_wherever_the_matrix_is_broken_off_what_was_run_is_spread_over_all_of_it():
+    every = kills.cells()
+
+    spread = kills.spread(every)
+
+    assert set(spread) == set(every)
+    assert len(spread) == len(every)
+    for count in (20, 50, 100):
+        places = sorted(every.index(cell) for cell in spread[:count])
+        assert max(b - a for a, b in pairwise([0, *places, len(every)])) < 3 * len(every) / count
+
+
 @pytest.mark.journey
 def test_a_death_at_a_boundary_leaves_nothing_lost_and_nothing_twice():
     # Each twelfth boundary, before and after by turns.
     chosen = [cell for number, cell in enumerate(kills.cells(moments=1)) if number % 48 in (0, 25)]
 
     with kills.a_world("sqlite") as world:
-        assert kills.run(chosen, world) == {}
+        assert kills.run(chosen, world) == {cell: [] for cell in chosen}
 
 
 @pytest.mark.journey
