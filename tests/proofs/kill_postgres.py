@@ -1,9 +1,8 @@
-"""A PostgreSQL of our own, whose every process can be killed at once, on a disk that can be full."""
+"""A PostgreSQL of our own, whose every process can be killed at once."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,6 @@ import psutil
 import psycopg
 
 _TIMEOUT_S = 60
-_DISK_MB = 256
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'cell'"
 
 
@@ -63,16 +61,8 @@ class Postgres:
         folder = Path(psycopg.conninfo.conninfo_to_dict(self._admin)["host"])
         return list(folder.glob(".s.PGSQL.*"))
 
-    def fill_disk(self) -> None:
-        """Leave no room on the disk: what is free is taken, but for less than the log needs."""
-        with (self._folder / "balloon").open("wb") as balloon, suppress(OSError):
-            while True:
-                balloon.write(bytes(64 * 1024))
-                balloon.flush()
-
-    def free_disk(self) -> None:
-        """Make room again, and start the server if it has given up."""
-        (self._folder / "balloon").unlink()
+    def start_if_gone(self) -> None:
+        """Start the server if it has given up."""
         if not psutil.pid_exists(self._server.get_pid() or 0):
             self.start()
 
@@ -82,28 +72,14 @@ class Postgres:
 
 
 @contextmanager
-def a_postgres(*, on_small_disk: bool = False) -> Iterator[Postgres]:
-    """Give a server. on_small_disk: of which nobody else has a part. Raises OSError where none can be mounted."""
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path must be short
-    if on_small_disk:
-        _mount(folder)
+def a_postgres(on: Path | None = None) -> Iterator[Postgres]:
+    """Give a server. on: a folder whose path is short, for its socket's sake; None: in a place of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=on))
     try:
-        data = folder / "data"
-        data.mkdir()
-        made = Postgres(data)
+        made = Postgres(folder)
         try:
             yield made
         finally:
             made.close()
     finally:
-        if on_small_disk:
-            subprocess.run(["/bin/umount", "--lazy", folder], check=False)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _mount(folder: Path) -> None:
-    """Mount a small disk in memory."""
-    command = ["/bin/mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "none", folder]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        folder.rmdir()
-        raise OSError("No disk can be mounted here.")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from multiprocessing.process import BaseProcess
@@ -70,6 +71,11 @@ class Sqlite:
     def restore(self, name: str = "kept") -> None:
         """Have everything as it was then."""
         self._copy(self._file.with_stem(name), self._file)
+
+    def empty_log(self) -> None:
+        """Bring into the file what the log holds, and leave the log without a byte."""
+        with closing(sqlite3.connect(self._file, timeout=_TIMEOUT_S)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _copy(self, source: Path, target: Path) -> None:
         for end in ("-wal", "-shm", ""):

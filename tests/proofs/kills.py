@@ -18,12 +18,13 @@ from pathlib import Path
 from tests.proofs.boundaries import boundaries
 from tests.proofs.dying import DISK_FULL
 from tests.proofs.figures import Figure
+from tests.proofs.kill_disk import a_small_disk
 from tests.proofs.kill_driver import DOWNTIMES, Driver
 from tests.proofs.kill_flows import FLOWS, REACHED_BY
 from tests.proofs.kill_judge import Essence, essence, is_quiet, judge
 from tests.proofs.kill_load import outages, random_kills
 from tests.proofs.kill_postgres import a_postgres
-from tests.proofs.kill_world import World, prepared
+from tests.proofs.kill_world import Sqlite, World, prepared
 
 SIDES = ("before", "after")
 _SERIES = 10
@@ -149,6 +150,7 @@ def parts() -> list[Part]:
         *(Part(f"kill -9 at each boundary, {kind}", len(cells()), partial(_matrix, kind)) for kind in kinds),
         *(Part(f"kill -9 of workers under load, {kind}", 250, partial(_workers, kind)) for kind in kinds),
         Part("kill -9 of all of PostgreSQL", 50, _in_series(_postgres)),
+        Part("disk full, SQLite that finds no page", 10, _in_series(_no_page)),
         Part("disk full, SQLite", 10, _in_series(_full_sqlite)),
         Part("disk full, PostgreSQL", 10, _in_series(_full_postgres)),
     ]
@@ -213,16 +215,36 @@ def _postgres(times: int, seed: int) -> list[str]:
         return outages(world, times, seed, away=server.kill_all, back=server.start)
 
 
-def _full_sqlite(times: int, seed: int) -> list[str]:
+def _no_page(times: int, seed: int) -> list[str]:
+    """The statements fail that need another page; nothing else does."""
     with a_folder() as folder:
         full = folder / "full"
         with prepared(folder, **{DISK_FULL: str(full)}) as world:
             return outages(world, times, seed, away=full.touch, back=full.unlink)
 
 
+def _full_sqlite(times: int, seed: int) -> list[str]:
+    """The log finds no room, so that the commits fail; and the note outside of the database has none either."""
+    with a_folder() as folder, a_small_disk() as disk:
+        database, journal = Sqlite(disk.folder), disk.folder / "journal.json"
+        with prepared(folder, database, INVOICE_JOURNAL=str(journal)) as world:
+
+            def fill() -> None:
+                database.empty_log()  # what has been used once would be room
+                disk.fill()
+
+            return outages(world, times, seed, away=fill, back=disk.free)
+
+
 def _full_postgres(times: int, seed: int) -> list[str]:
-    with a_folder() as folder, a_postgres(on_small_disk=True) as server, prepared(folder, server) as world:
-        return outages(world, times, seed, away=server.fill_disk, back=server.free_disk)
+    with a_folder() as folder, a_small_disk() as disk, a_postgres(disk.folder) as server:
+
+        def free() -> None:
+            disk.free()
+            server.start_if_gone()
+
+        with prepared(folder, server) as world:
+            return outages(world, times, seed, away=disk.fill, back=free)
 
 
 def _tell(line: str) -> None:

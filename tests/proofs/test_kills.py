@@ -8,7 +8,6 @@ import pytest
 
 from tests.proofs import boundaries, kills
 from tests.proofs.boundaries import ROOT
-from tests.proofs.dying import DISK_FULL
 from tests.proofs.kill_flows import FLOWS, REACHED_BY, UNREACHED
 from tests.proofs.kill_load import outages, random_kills
 from tests.proofs.kill_postgres import a_postgres
@@ -70,8 +69,15 @@ def test_a_database_that_is_killed_is_told_as_503_and_loses_nothing():
 
 
 @pytest.mark.journey
-def test_a_full_disk_is_told_as_503_and_loses_nothing():
-    with kills.a_folder() as folder:
-        full = folder / "full"
-        with prepared(folder, **{DISK_FULL: str(full)}) as world:
-            assert outages(world, 1, seed=1, away=full.touch, back=full.unlink) == []
+def test_statements_that_find_no_page_are_told_as_503_and_lose_nothing():
+    assert kills._no_page(1, seed=1) == []
+
+
+@pytest.mark.journey
+def test_commits_that_find_no_room_on_the_disk_are_told_as_503_and_lose_nothing():
+    try:
+        wrong = kills._full_sqlite(1, seed=1)
+    except OSError as error:
+        pytest.skip(str(error))
+
+    assert wrong == []
