@@ -126,8 +126,7 @@ def elsewhere(d: Driver) -> None:
 def change(d: Driver) -> None:
     """A new price on its way to the app, and to the next payment."""
     number, _ = d.active("change")
-    if not d.world.rows("SELECT 1 FROM changes"):
-        d.act("change", subscription=number, amount=11000)
+    _unless(d, "SELECT 1 FROM changes", "change", subscription=number, amount=11000)
     d.live(9)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 
+from invoice.clock import utc_now
 from invoice.errors import (
     Conflict,
     ProviderDenied,
@@ -60,6 +61,14 @@ def a_planned_charge(services: Services, payments: FakePayments, jobs: Jobs, tim
 
 def renewal(number: int) -> Charge:
     return next(c for c in charges(number) if c.period == 1)
+
+
+def until_somebody_waits() -> None:
+    """Hold what this transaction has locked until another one wants it. SQLite lets nobody so far."""
+    waiting = db.select(db.text("count(*)")).select_from(db.text("pg_locks WHERE NOT granted"))
+    for _ in range(20_000 if db.engine.dialect.name == "postgresql" else 0):
+        if db.session.scalar(waiting):
+            return
 
 
 def ring(services: Services, name: str, **also: object) -> None:
@@ -390,10 +399,7 @@ def test_a_cancel_that_read_the_row_before_its_batch_took_it_does_not_write_over
         with bending():
             queries.lock_subscription(number)
             begun.set()
-            waiting = db.select(db.text("count(*)")).select_from(db.text("pg_locks WHERE NOT granted"))
-            for _ in range(20_000 if db.engine.dialect.name == "postgresql" else 0):
-                if db.session.scalar(waiting):  # the cancel has read the row, and waits for its subscription
-                    break
+            until_somebody_waits()  # the cancel has read the row, and waits for its subscription
             db.session.get_one(Charge, charge_id).status = ChargeStatus.SUBMITTING
 
     def cancel() -> None:
@@ -437,3 +443,36 @@ def test_a_webhook_that_rings_while_the_cancel_is_read_back_is_heard(
     settle(jobs)
 
     assert renewal(number).status == ChargeStatus.REFUNDED
+
+
+def test_a_bell_that_is_being_written_while_the_stop_is_settled_is_heard(
+    app: Flask, services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = a_submitted_charge(services, payments, jobs, time)
+    name, charge_id = renewal(number).name, renewal(number).id
+    payments.settle_charge(name, CHARGED)
+    time.move(seconds=1)
+    services.subscriptions.cancel(number)
+    is_listed, is_ringing = threading.Event(), threading.Event()
+
+    def given_back_there() -> None:
+        if payments.calls[-1] != "list_charges":
+            payments.during_look = given_back_there
+            return
+        payments.give_back(name, 3000)
+        is_listed.set()
+        is_ringing.wait(timeout=30)
+
+    def write_slowly() -> None:
+        is_listed.wait(timeout=30)
+        with bending():
+            db.session.get_one(Charge, charge_id).check_at = utc_now()
+            db.session.flush()
+            is_ringing.set()
+            until_somebody_waits()  # the stop is being settled, and waits for the row
+
+    payments.during_look = given_back_there
+    together(app, write_slowly, job_of(jobs, "operations").run_once)
+    settle(jobs)
+
+    assert renewal(number).status == ChargeStatus.PARTIALLY_REFUNDED
