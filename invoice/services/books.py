@@ -31,6 +31,8 @@ _QUARANTINED = "quarantined: the provider's charge of this name differs"
 Bells = Mapping[str, datetime | None]
 
 _WARN_BEFORE = timedelta(days=7)
+# How often the charges of an agreement are compared with the provider's, for as long as money can go back.
+READ_BACK_EVERY = timedelta(days=7)
 _RESERVED_LOOK = timedelta(days=1)
 
 # What each state at the provider is told as. The states before it are our own business.
@@ -98,6 +100,8 @@ def _move(subscription: Subscription, charge: Charge, view: ChargeView) -> None:
     charge.refunded = max(charge.refunded, view.refunded)
     if charge.captured:
         charge.captured_at = charge.captured_at or view.captured_at or utc_now()
+        agreement = db.session.get_one(Agreement, charge.agreement_id)
+        agreement.read_back_at = agreement.read_back_at or utc_now() + READ_BACK_EVERY
     if view.status is not None and may_move(CHARGE_MOVES, charge.status, view.status):
         charge.status = view.status
         _watch_deadline(subscription, charge, view)

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from invoice.clock import business_date, utc_now
 from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.schedule import MINIMUM_LEAD_DAYS
-from invoice.services import books, cancels, outbox
+from invoice.services import books, cancels, outbox, refunds
 from invoice.services.accounts import Accounts
+from invoice.services.books import READ_BACK_EVERY
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import Agreement, Charge, Operation, Subscription
@@ -59,6 +60,29 @@ class Charges:
             if was_rung:
                 # The bell rang while we looked: what it rang for may have come after our answer.
                 charge.check_at = utc_now()
+
+    def read_back(self, agreement_id: int) -> None:
+        """Compare all charges of an agreement with Vipps', settled ones too, and ring for each that differs.
+
+        Somebody may give money back in Vipps' portal, or pay late, and the webhook about it may never come.
+        Raises ProviderError when Vipps cannot say; it is asked again after the lease.
+        """
+        with reading():
+            agreement = db.session.get_one(Agreement, agreement_id)
+            account, provider_id = agreement.account, str(agreement.provider_agreement_id)
+            rung_at = agreement.read_back_at
+        views = self._accounts.of(account).list_charges(provider_id)
+        seen = {view.name: (view.captured, view.refunded) for view in views}
+        with transaction():
+            agreement = db.session.get_one(Agreement, agreement_id, with_for_update=True)
+            for charge in queries.lock_charges_named(account, list(seen)).values():
+                if (charge.captured, charge.refunded) != seen[charge.name]:
+                    charge.check_at = utc_now()
+            if agreement.read_back_at != rung_at:
+                return  # asked for anew while we looked
+            last = queries.last_capture(agreement_id)
+            is_over = last is None or utc_now() - last > refunds.LIFE + READ_BACK_EVERY
+            agreement.read_back_at = None if is_over else utc_now() + READ_BACK_EVERY
 
 
 def _missing(subscription: Subscription, charge: Charge) -> None:

@@ -49,6 +49,7 @@ HEARTBEAT = "engine"
 _BEAT_EVERY = timedelta(seconds=5)
 # How long a row that is being looked at is left alone by others; one whose look failed comes back after it.
 _LOOK_LEASE = timedelta(seconds=60)
+_READ_BACK_LEASE = timedelta(hours=1)
 _JOB_LEASE = timedelta(minutes=5)
 _ROWS = 50
 _PATIENCE = 3
@@ -109,6 +110,7 @@ class Jobs:
             Job("inbox", lambda: _each("inbox", services.inbox.claim_unread(), services.inbox.place)),
             Job("consents", lambda: _each("consents", _to_check(Agreement), services.consents.refresh)),
             Job("charges", lambda: _each("charges", _to_check(Charge), services.charges.refresh)),
+            Job("read_back", lambda: _each("read_back", _to_read_back(), services.charges.read_back)),
             Job("plan", services.plans.plan),
             Job("submit", services.batches.submit),
             Job("expire", lambda: _each("expire", services.subscriptions.to_expire(), services.subscriptions.expire)),
@@ -203,7 +205,13 @@ def _finish(job: Job, *, is_failure: bool) -> None:
 def _to_check(model: type[Agreement | Charge]) -> Sequence[int]:
     """Take the rows whose time to be looked at has come."""
     with transaction():
-        return queries.claim_to_check(model, utc_now(), _LOOK_LEASE, _ROWS)
+        return queries.claim_to_check(model.check_at, utc_now(), _LOOK_LEASE, _ROWS)
+
+
+def _to_read_back() -> Sequence[int]:
+    """Take the agreements whose charges are to be compared; one that fails, perhaps for weeks, is tried every hour."""
+    with transaction():
+        return queries.claim_to_check(Agreement.read_back_at, utc_now(), _READ_BACK_LEASE, _ROWS)
 
 
 def _each(name: str, row_ids: Sequence[int], run: Callable[[int], None]) -> int:

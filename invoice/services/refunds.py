@@ -30,7 +30,7 @@ REFUND = "REFUND"
 # How long the provider surely remembers an idempotency key. Source: observed for 24 h 19 min in apitest, August 2026.
 _KEY_LIFE = timedelta(hours=24)
 # How long after its capture money can go back. Source: Vipps Recurring v3 (agent-toolkit, 2026-08-21).
-_LIFE = timedelta(days=365)
+LIFE = timedelta(days=365)
 _UNREAD = -1  # the provider's sum before a refund, until it is read for its first sending
 _MAX_REASON = 100  # characters, in the table and at Vipps
 _ENDING = frozenset({SubscriptionStatus.CANCELLING, SubscriptionStatus.CANCELLED})
@@ -84,8 +84,8 @@ def _check_refundable(charge: Charge, left: int) -> None:
     """Raise Conflict, in words for a person, when no money of this charge can go back now."""
     if charge.status not in _REFUNDABLE or left <= 0:
         raise Conflict(f"Charge {charge.name} has nothing to give back: it is {charge.status}.")
-    if charge.captured_at is None or utc_now() - charge.captured_at > _LIFE:
-        raise Conflict(f"Charge {charge.name} was captured more than {_LIFE.days} days ago.")
+    if charge.captured_at is None or utc_now() - charge.captured_at > LIFE:
+        raise Conflict(f"Charge {charge.name} was captured more than {LIFE.days} days ago.")
     is_open = (Refund.charge_id == charge.id, Refund.status == RefundStatus.REQUESTED)
     if db.session.scalar(db.select(Refund.id).where(*is_open)) is not None:
         raise Conflict(f"Charge {charge.name} has a refund under way.")

@@ -18,6 +18,7 @@ from invoice.errors import ProviderError
 from invoice.names import new_token
 from invoice.providers.base import PaymentProvider
 from invoice.services.accounts import Accounts
+from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import InboundEvent, WebhookRegistration
 
@@ -92,6 +93,8 @@ class WebhookRegistrations:
         address, secret = payments.register_webhook(self._base + token)
         with transaction():
             db.session.execute(delete(WebhookRegistration).where(WebhookRegistration.account == payments.account))
+            # Until now nothing reached us: what was given back meanwhile is told by nobody.
+            queries.read_back_all(payments.account, utc_now())
             db.session.add(
                 WebhookRegistration(
                     account=payments.account,

@@ -30,6 +30,8 @@ def signup(d: Driver) -> None:
     for _ in range(3):
         d.pass_time(seconds=20)
     d.pass_time(minutes=5)
+    token = d.one("SELECT link_token FROM subscriptions WHERE id = :id", number)
+    d.ask("POST", f"/s/{token}/seen")
     d.sign(number)
     d.live(1)
 
@@ -193,6 +195,7 @@ def office(d: Driver) -> None:
         d.strange.append(f"a signature was not taken: {answered.text}")
     d.flask("partner", "hmac", "off", "10295")
     d.ask("GET", "/api/events", auth=("10295", "wrong"))
+    d.ask("GET", "/manage/AAAAAAAAAAAAAAAAAAAAAA")
     d.act("end_leases")
     d.live(1)
 
@@ -236,7 +239,7 @@ def held(d: Driver) -> None:
 
 
 def forgotten(d: Driver) -> None:
-    """A person who never signed, and who is erased."""
+    """A person who never signed, and who is erased; what was sent is forgotten after three months."""
     number = d.subscribe("forgotten", sendSMS=True)
     d.pass_time(minutes=11)
     d.cancel(number)
@@ -244,6 +247,9 @@ def forgotten(d: Driver) -> None:
     d.act("erase", number=WEEKLY["msisdn"])
     if d.one("SELECT msisdn FROM subscriptions WHERE id = :id", number) == WEEKLY["msisdn"]:
         d.strange.append("a number that was to be forgotten")
+    d.pass_time(days=89)
+    if d.one("SELECT count(*) FROM operations WHERE request <> ''"):
+        d.strange.append("a request that was to be forgotten")
 
 
 def went_back(d: Driver) -> None:
@@ -310,14 +316,15 @@ REACHED_BY: dict[str, str] = {
             *("operations.claim_next", "operations._settle", "inbox.take_webhook", "inbox.take_receipt"),
             *("deliveries._claim", "deliveries._settle", "feed.place", "jobs.beat", "jobs._to_check", "limits.take"),
             *("payments.draft_agreement", "payments.find_agreement", "payments.list_charges"),
-            *("sms.send", "partners.call"),
+            *("sms.send", "partners.call", "openings.mark", "throttle.count_press"),
         ),
         "reminder": ("subscriptions.resend", "subscriptions.expire"),
         "periods": (
             *("plans._plan_slice", "batches._submit_batch", "charges.refresh", "jobs._take", "jobs._finish"),
             *("sweep._call_roll_of", "sweep._next_page", "credentials.forget_nonces", "idempotency.forget_old"),
             *("limits.forget_old", "payments.create_charge", "payments.find_charge", "payments.list_webhooks"),
-            *("payments.page_of_agreements", "proof.check", "privacy._forget_batch"),
+            *("payments.page_of_agreements", "proof.check", "openings.pause_unopened"),
+            *("jobs._to_read_back", "charges.read_back"),
         ),
         "cancelling": ("subscriptions.cancel_for", "payments.stop_agreement"),
         "leaving": ("subscriptions.cancel",),
@@ -345,13 +352,14 @@ REACHED_BY: dict[str, str] = {
                 "endpoints.rotate",
                 "endpoints.remove",
             ),
-            *("credentials._verify_signature", "throttle.count_failure", "feed._send_again", "operations.end_leases"),
+            *("credentials._verify_signature", "throttle.count_failure", "throttle.count_guess"),
+            *("feed._send_again", "operations.end_leases"),
         ),
         "lost_draft": ("consents.find", "inbox.claim_unread", "inbox.place#2", "payments.list_agreements"),
         "lost_text": ("messages._wait_for_evidence", "operations.put_back", "sms.find"),
         "busy": ("limits.hold", "payments.create_charges"),
         "held": ("brakes.stop", "brakes.start"),
-        "forgotten": ("persons._erase",),
+        "forgotten": ("persons._erase", "privacy._forget_batch"),
         "strangers": ("webhooks._register", "payments.register_webhook", "payments.delete_webhook"),
     }.items()
     for boundary in reached
@@ -359,5 +367,6 @@ REACHED_BY: dict[str, str] = {
 # boundary -> why no flow can reach it
 UNREACHED = {
     "inbox.place#1": "what cannot be read is never stored: only a version that reads less would come here",
+    "openings.resume": "wants two hundred texts that nobody opens; an operator who sees no answer says it again",
     "payments.find_charge_by_name": "for support by hand; nothing in the service asks it",
 }

@@ -27,6 +27,7 @@ from tests.proofs.kill_postgres import a_postgres
 from tests.proofs.kill_world import Sqlite, World, prepared
 
 SIDES = ("before", "after")
+_GOLDEN = 0.618034
 _SERIES = 10
 
 
@@ -186,8 +187,9 @@ def _matrix(kind: str, count: int, until: float) -> tuple[int, list[str]]:
 
 def spread(every: Sequence[Cell]) -> list[Cell]:
     """Return cells in an order of which each beginning is spread evenly: each is a golden section from the last."""
-    step = next(n for n in range(round(len(every) * 0.618), len(every) + 1) if math.gcd(n, len(every)) == 1)
-    return [every[number * step % len(every)] for number in range(len(every))]
+    count = len(every)
+    step = min((n for n in range(1, count + 1) if math.gcd(n, count) == 1), key=lambda n: abs(n - count * _GOLDEN))
+    return [every[number * step % count] for number in range(count)]
 
 
 def _in_series(run_some: Callable[[int, int], list[str]]) -> Callable[[int, float], tuple[int, list[str]]]:

@@ -20,7 +20,16 @@ from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
 from invoice.store import queries
 from invoice.store.db import db, reading
 from tests.conftest import StandingClock
-from tests.factories import a_partner, a_wish, an_active_subscription, charges, newest_agreement, settle, subscription
+from tests.factories import (
+    a_partner,
+    a_wish,
+    an_active_subscription,
+    charges,
+    event_types,
+    newest_agreement,
+    settle,
+    subscription,
+)
 from tests.fakes import FakePayments, FakeSms, Faults
 
 
@@ -197,6 +206,74 @@ def test_job_charges_looks_at_what_was_submitted(
 
     assert done == 1
     assert charges(number)[-1].captured == 9900
+
+
+def test_job_read_back_sees_within_a_week_what_was_given_back_there_and_told_by_nobody(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    settle(jobs)
+    payments.give_back(charges(number)[0].name, 300)
+
+    time.move(days=6)
+    settle(jobs)
+    before = charges(number)[0].refunded
+    time.move(days=2)
+    settle(jobs)
+
+    assert (before, charges(number)[0].refunded) == (0, 300)
+    assert event_types(number)[-1] == "charge.partially_refunded"
+
+
+def test_job_read_back_asks_at_once_after_a_time_in_which_no_webhook_could_come(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    settle(jobs)
+    payments.give_back(charges(number)[0].name, 300)
+    payments.webhooks.clear()
+
+    job(jobs, "webhooks").run_once()
+    settle(jobs)
+
+    assert charges(number)[0].refunded == 300
+
+
+def test_job_read_back_asks_once_a_week_until_no_money_can_go_back_any_more(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    services.subscriptions.cancel(number)
+    settle(jobs)
+    payments.calls.clear()
+
+    for _ in range(80):
+        time.move(days=7)
+        job(jobs, "read_back").run_once()
+
+    assert payments.calls.count("list_charges") == 54
+    assert newest_agreement(number).read_back_at is None
+
+
+def test_job_read_back_tries_again_after_an_hour_what_vipps_could_not_say(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    an_active_subscription(services, payments)
+    settle(jobs)
+    time.move(days=7)
+    payments.faults.before("list_charges", ProviderUncertain("down"))
+    with pytest.raises(ProviderUncertain):
+        job(jobs, "read_back").run_once()
+
+    time.move(minutes=59)
+    early = job(jobs, "read_back").run_once()
+    time.move(minutes=1)
+
+    assert (early, job(jobs, "read_back").run_once()) == (0, 1)
 
 
 def test_job_expire_ends_links_that_ran_out(

@@ -18,8 +18,11 @@ from invoice.store.db import Base
 
 # What is due next in our tables. A worker asks more; this only tells when to wake it.
 _DUE = """
-SELECT (SELECT min(next_at) FROM job_runs
-        WHERE finished_at IS NOT NULL AND name NOT IN ('engine', 'consents', 'charges')), min(at) FROM (
+SELECT (SELECT min(at) FROM (
+  SELECT min(next_at) AS at FROM job_runs
+         WHERE finished_at IS NOT NULL AND name NOT IN ('engine', 'consents', 'charges', 'read_back')
+  UNION ALL SELECT min(read_back_at) FROM agreements
+) AS chores), min(at) FROM (
   SELECT min(next_at) AS at FROM operations WHERE status IN ('READY', 'UNKNOWN')
   UNION ALL SELECT min(lease_until) FROM operations WHERE status = 'INFLIGHT'
   UNION ALL SELECT min(next_at) FROM inbound_events WHERE read_at IS NULL

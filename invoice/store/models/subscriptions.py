@@ -102,6 +102,7 @@ class Agreement(Base):
             postgresql_where=text("is_adopted"),
         ),
         Index("ix_agreements_check_at", "check_at"),
+        Index("ix_agreements_read_back_at", "read_back_at"),
         index_where("ix_agreements_return_link", "created_at", HOLDS_RETURN_LINK),
     )
 
@@ -120,6 +121,8 @@ class Agreement(Base):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     drafted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     check_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # When all its charges are compared with the provider's, settled ones too; None once no money can go back any more.
+    read_back_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when a waiting person last made us look
 
 

@@ -88,3 +88,9 @@ def agreement_by_return(partner_id: int, return_id: str) -> Agreement | None:
         .join(Subscription, Subscription.id == Agreement.subscription_id)
         .where(Agreement.return_id == return_id, Subscription.partner_id == partner_id)
     )
+
+
+def read_back_all(account: str, now: datetime) -> None:
+    """Have the charges of every agreement of an account compared now, of which money can still go back."""
+    mine = (Agreement.account == account, Agreement.read_back_at > now)
+    db.session.execute(update(Agreement).where(*mine).values(read_back_at=now))

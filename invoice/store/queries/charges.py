@@ -90,6 +90,11 @@ def bells_of(agreement_id: int) -> dict[str, datetime | None]:
     return {row.name: row.check_at for row in rows}
 
 
+def last_capture(agreement_id: int) -> datetime | None:
+    """When money was last taken under an agreement, or None if it never was."""
+    return db.session.scalar(select(func.max(Charge.captured_at)).where(Charge.agreement_id == agreement_id))
+
+
 def charge_of(subscription_id: int, name: str) -> Charge | None:
     """The charge of a subscription that is named so."""
     mine = (Charge.subscription_id == subscription_id, Charge.name == name)

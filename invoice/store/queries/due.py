@@ -108,6 +108,7 @@ _WORK: dict[str, ColumnElement[bool]] = {
     "inbox": is_unread(_NOW),
     "consents": Agreement.check_at <= _NOW,
     "charges": Charge.check_at <= _NOW,
+    "read_back": Agreement.read_back_at <= _NOW,
     "plan": is_to_plan(_TODAY),
     "submit": is_to_submit(_TODAY),
     "expire": is_to_expire(_NOW),

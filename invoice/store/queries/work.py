@@ -26,9 +26,10 @@ _PUT_OFF = select(JobRun.name, _IS_OFF, _HAS_FAILED).where(or_(_IS_OFF, _HAS_FAI
 _RUN = update(JobRun.__table__).where(JobRun.name == _NAME)  # type: ignore[arg-type]
 _TAKE = _RUN.where(JobRun.next_at <= _NOW).values(next_at=_THEN)
 _FINISH = _RUN.values(failures=0, finished_at=_NOW, next_at=_THEN)
-_TO_CHECK = {
-    model: select(model.id).where(model.check_at <= _NOW).order_by(model.check_at, model.id).limit(bindparam("most"))
-    for model in (Agreement, Charge)
+Bell = InstrumentedAttribute[datetime | None]
+_DUE = {
+    bell: select(bell.class_.id).where(bell <= _NOW).order_by(bell, bell.class_.id).limit(bindparam("most"))
+    for bell in (Agreement.check_at, Agreement.read_back_at, Charge.check_at)
 }
 
 
@@ -57,9 +58,13 @@ def end_pause(name: str, now: datetime) -> None:
     db.session.execute(update(JobRun).where(JobRun.name == name, is_put_off).values(next_at=now))
 
 
-def claim_to_check(model: type[Agreement | Charge], now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
-    """Take rows whose `check_at` has come and put it off by a lease, so that one that fails comes back by itself."""
-    return _claim(model, _TO_CHECK[model].params(now=now, most=limit), {"check_at": now + lease}, model.id)
+def claim_to_check(bell: Bell, now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
+    """Take rows whose time to be looked at has come and put it off by a lease: one that fails comes back by itself.
+
+    bell: the column that says when, one of Agreement.check_at, Agreement.read_back_at, Charge.check_at.
+    """
+    due = _DUE[bell].params(now=now, most=limit)
+    return _claim(bell.class_, due, {bell.key: now + lease}, bell.class_.id)  # type: ignore[arg-type]
 
 
 def claim_operation(kinds: Collection[str], now: datetime, lease: timedelta) -> Operation | None:
