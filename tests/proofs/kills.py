@@ -27,7 +27,6 @@ from tests.proofs.kill_postgres import a_postgres
 from tests.proofs.kill_world import Sqlite, World, prepared
 
 SIDES = ("before", "after")
-_GOLDEN = 0.618034
 _SERIES = 10
 
 
@@ -186,10 +185,12 @@ def _matrix(kind: str, count: int, until: float) -> tuple[int, list[str]]:
 
 
 def spread(every: Sequence[Cell]) -> list[Cell]:
-    """Return cells in an order of which each beginning is spread evenly: each is a golden section from the last."""
-    count = len(every)
-    step = min((n for n in range(1, count + 1) if math.gcd(n, count) == 1), key=lambda n: abs(n - count * _GOLDEN))
-    return [every[number * step % count] for number in range(count)]
+    """Return cells in an order of which each beginning is spread evenly: by the bits of their numbers, read backwards.
+
+    Source: van der Corput's sequence.
+    """
+    width = len(every).bit_length()
+    return [every[number] for number in sorted(range(len(every)), key=lambda n: f"{n:0{width}b}"[::-1])]
 
 
 def _in_series(run_some: Callable[[int, int], list[str]]) -> Callable[[int, float], tuple[int, list[str]]]:
