@@ -20,7 +20,7 @@ from invoice.providers.base import Receipt, SmsProvider
 from invoice.services import outbox
 from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store.db import db, reading, seals, transaction
-from invoice.store.models import Message, Subscription
+from invoice.store.models import Message, Operation, Subscription
 from invoice.store.queries import lock_subscription, other_texts_at_provider
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,8 @@ class Messages:
             if message.sends >= _MAX_SENDS:
                 raise ProviderRefused("sent twice, and neither send shows at the SMS provider")
             message.sends += 1
+            # The second has as long to show as the first had.
+            db.session.get_one(Operation, claim.id).first_sent_at = utc_now()
 
     def settle(self, claim: Claim, result: Receipt | None) -> None:
         """The SMS provider has it, or nobody wants it."""

@@ -64,7 +64,13 @@ def _row(figure: Figure, size: float) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=8"]
+    """Return which commit this is, with a "+" when anything but the figures themselves has been changed since."""
+    but_figures = [f":!{path.relative_to(_ROOT)}" for path in (_KEPT, _SHOWN)]
+    return _git("describe", "--always", "--abbrev=8") + "+" * bool(_git("status", "--porcelain", ".", *but_figures))
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
     found = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip()
 

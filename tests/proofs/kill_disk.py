@@ -20,10 +20,10 @@ class Disk:
 
     def fill(self) -> None:
         """Leave no room: what is free is taken, to the last page."""
-        with self._balloon.open("wb") as balloon, suppress(OSError):
+        # Without a buffer: what is left in one would be written, and fail, when the file is closed.
+        with self._balloon.open("wb", buffering=0) as balloon, suppress(OSError):
             while True:
                 balloon.write(bytes(64 * 1024))
-                balloon.flush()
 
     def free(self) -> None:
         """Make room again."""

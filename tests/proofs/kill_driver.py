@@ -148,8 +148,16 @@ class Driver:
         """Let time pass until so many days after the beginning, with both sides at work; none if it is later."""
         until = START + timedelta(days=day)
         while self.world.now() < until:
+            self._take_up()
             self.world.advance_to(min(self.world.now() + timedelta(days=1), until))
             self.work()
+
+    def _take_up(self) -> None:
+        """Have what a death left in flight done when its lease is over: no step of a day leaps over these minutes."""
+        for _ in range(self.tries):
+            if not self.world.rows("SELECT 1 FROM operations WHERE status = 'INFLIGHT'"):
+                return
+            self.pass_time(minutes=1)
 
     def come_to_rest(self, is_quiet: Callable[[], bool]) -> bool:
         """Let both sides finish; return whether they do within two days."""

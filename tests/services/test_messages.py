@@ -109,6 +109,29 @@ def test_a_text_that_leaves_no_trace_is_sent_twice_at_most(
     assert the_message().status == MessageStatus.FAILED
 
 
+def test_a_second_send_whose_answer_is_lost_has_time_to_show_as_the_first_had(
+    services: Services, sms: FakeSms, jobs: Jobs, time: StandingClock
+):
+    number = invited(services)
+    sms.faults.before("send", ProviderUncertain("timeout"))
+    sms.faults.after("send", ProviderUncertain("timeout"))
+    sms.shows = False
+    while len(sms.sent) == 0:
+        time.move(minutes=2)
+        settle(jobs)
+
+    for _ in range(4):
+        time.move(minutes=2)
+        settle(jobs)
+    sms.shows = True
+    time.move(minutes=30)
+    settle(jobs)
+
+    assert the_message().status == MessageStatus.SENT
+    assert sms.calls.count("send") == 2
+    assert "message.failed" not in event_types(number)
+
+
 def test_a_refused_text_is_told_and_not_repeated(services: Services, sms: FakeSms, jobs: Jobs, time: StandingClock):
     number = invited(services)
     sms.faults.before("send", ProviderRefused("no", problem="21211"))
