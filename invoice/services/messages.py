@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from invoice.clock import utc_now
-from invoice.errors import ProviderError, ProviderRefused, ProviderUncertain
+from invoice.errors import ProviderDenied, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUncertain
 from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
 from invoice.phone import segments
 from invoice.providers.base import Receipt, SmsProvider
@@ -96,9 +96,14 @@ class Messages:
                 return found
         if not is_wanted:
             return None
-        if claim.in_doubt:
-            self._wait_for_evidence(claim)
-        return self._sms.send(**text)
+        if not claim.in_doubt:
+            return self._sms.send(**text)
+        self._wait_for_evidence(claim)
+        try:
+            return self._sms.send(**text)
+        except (ProviderUnavailable, ProviderDenied):
+            _uncount(claim)  # surely not sent
+            raise
 
     def _find(self, number: str, claim: Claim, token: str, others: Sequence[str]) -> Receipt | None:
         """Look the text up, by a link that other texts hold too. A look that fails leaves it in doubt."""
@@ -144,6 +149,13 @@ class Messages:
             db.session.refresh(found)
             _move(subscription, found, receipt, None)
             return True
+
+
+def _uncount(claim: Claim) -> None:
+    """Take back what `_wait_for_evidence` wrote down."""
+    with transaction():
+        db.session.get_one(Message, claim.subject_id).sends -= 1
+        db.session.get_one(Operation, claim.id).first_sent_at = claim.first_sent_at
 
 
 def _move(subscription: Subscription, message: Message, receipt: Receipt, otherwise: MessageStatus | None) -> None:
