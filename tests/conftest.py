@@ -28,7 +28,7 @@ from invoice.config import Settings
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import Base, db, set_encryption_keys
 from invoice.web import services as reach
-from tests.factories import unhurried
+from tests.factories import undisturbed
 from tests.fakes import FakePayments, FakeSms
 
 # Where the tests' databases lie: in memory, if there is much of it, since each of thousands commits as carefully as in
@@ -219,7 +219,7 @@ def services(app: Flask) -> Services:
 
 @pytest.fixture
 def jobs(services: Services) -> Jobs:
-    return unhurried(Jobs(services))
+    return undisturbed(Jobs(services))
 
 
 class Caller(FlaskClient):

@@ -70,13 +70,19 @@ def the_partner() -> PartnerView:
 
 
 # Jobs that tidy up and look for damage.
-_HOUSEKEEPING = frozenset({"audit", "idempotency", "nonces", "proof", "rates", "retention"})
+_HOUSEKEEPING = frozenset({"audit", "idempotency", "nonces", "openings", "proof", "rates", "retention"})
 
 
 def unhurried(jobs: Jobs) -> Jobs:
     """Have housekeeping done once a week, for tests that live through months."""
     weekly = dict.fromkeys(_HOUSEKEEPING, timedelta(days=7))
     jobs.table = tuple(replace(job, every=weekly.get(job.name, job.every)) for job in jobs.table)
+    return jobs
+
+
+def undisturbed(jobs: Jobs) -> Jobs:
+    """Have no housekeeping done but by those who ask for it: the proof's questions alone cost more than most tests."""
+    jobs.table = tuple(replace(job, every=None) if job.name in _HOUSEKEEPING else job for job in jobs.table)
     return jobs
 
 

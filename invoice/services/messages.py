@@ -13,7 +13,14 @@ from datetime import timedelta
 from hmac import compare_digest
 
 from invoice.clock import utc_now
-from invoice.errors import Forbidden, ProviderError, ProviderRefused, ProviderUncertain
+from invoice.errors import (
+    Forbidden,
+    ProviderDenied,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUncertain,
+)
 from invoice.lifecycle import MESSAGE_MOVES, MessageStatus, SubscriptionStatus, may_move
 from invoice.phone import segments
 from invoice.providers.base import Receipt, SmsProvider
@@ -103,9 +110,14 @@ class Messages:
                 return found
         if not is_wanted:
             return None
-        if claim.in_doubt:
-            self._wait_for_evidence(claim)
-        return self._sms.send(**text)
+        if not claim.in_doubt:
+            return self._sms.send(**text)
+        self._wait_for_evidence(claim)
+        try:
+            return self._sms.send(**text)
+        except (ProviderUnavailable, ProviderDenied):
+            _uncount(claim)  # surely not sent
+            raise
 
     def _find(self, number: str, claim: Claim, token: str, others: Sequence[str]) -> Receipt | None:
         """Look the text up, by a link that other texts hold too. A look that fails leaves it in doubt."""
@@ -160,6 +172,13 @@ class Messages:
             db.session.refresh(found)
             _move(subscription, found, receipt, None)
             return True
+
+
+def _uncount(claim: Claim) -> None:
+    """Take back what `_wait_for_evidence` wrote down."""
+    with transaction():
+        db.session.get_one(Message, claim.subject_id).sends -= 1
+        db.session.get_one(Operation, claim.id).first_sent_at = claim.first_sent_at
 
 
 def _move(subscription: Subscription, message: Message, receipt: Receipt, otherwise: MessageStatus | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flask.cli import main
 
-from invoice.cli import demo, simulator
+from invoice.cli import demo_world, stand_in
 from invoice.simulator.app import Simulator, create_simulator
 from tests.traffic import keep_in, listen
 
@@ -23,7 +23,7 @@ def run(folder: Path, arguments: list[str]) -> None:
         listen(made.app, keep_in(folder))
         return made
 
-    demo.create_simulator = simulator.create_simulator = listened  # type: ignore[assignment]
+    demo_world.create_simulator = stand_in.create_simulator = listened  # type: ignore[assignment]
     sys.argv = ["flask", *arguments]
     main()
 

@@ -213,9 +213,11 @@ def lost_draft(d: Driver) -> None:
 
 
 def lost_text(d: Driver) -> None:
-    """A text that was not sent, although nobody said so; it is looked for, and sent again."""
+    """A text that was not sent, although nobody said so; it is looked for, sent again, and once more after a 429."""
     d.world.fault("send_message", "timeout_before", times=1)
     d.subscribe("lost-text", sendSMS=True)
+    d.pass_time(minutes=5)
+    d.world.fault("send_message", "429", times=1)
     for _ in range(6):
         d.pass_time(minutes=5)
 
@@ -356,7 +358,7 @@ REACHED_BY: dict[str, str] = {
             *("feed._send_again", "operations.end_leases"),
         ),
         "lost_draft": ("consents.find", "inbox.claim_unread", "inbox.place#2", "payments.list_agreements"),
-        "lost_text": ("messages._wait_for_evidence", "operations.put_back", "sms.find"),
+        "lost_text": ("messages._wait_for_evidence", "messages._uncount", "operations.put_back", "sms.find"),
         "busy": ("limits.hold", "payments.create_charges"),
         "held": ("brakes.stop", "brakes.start"),
         "forgotten": ("persons._erase", "privacy._forget_batch"),

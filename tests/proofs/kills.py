@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.proofs.boundaries import boundaries
 from tests.proofs.dying import DISK_FULL
 from tests.proofs.figures import Figure
-from tests.proofs.kill_disk import a_small_disk
+from tests.proofs.kill_disk import a_small_disk, memory
 from tests.proofs.kill_driver import DOWNTIMES, Driver
 from tests.proofs.kill_flows import FLOWS, REACHED_BY
 from tests.proofs.kill_judge import Essence, essence, is_quiet, judge
@@ -120,8 +120,7 @@ def run(
 @contextmanager
 def a_folder() -> Iterator[Path]:
     """Give a folder that goes again, in memory where there is any."""
-    memory = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="kill") as folder:
+    with tempfile.TemporaryDirectory(dir=memory(), prefix="kill") as folder:
         yield Path(folder)
 
 

@@ -11,13 +11,19 @@ from app import build_services
 from invoice.config import Settings
 from invoice.services import accounts
 from invoice.services.accounts import Accounts
-from invoice.services.jobs import Services
+from invoice.services.jobs import Jobs, Services
 from invoice.services.partners import PartnerView
 from tests.conftest import environ_for
-from tests.factories import a_partner, an_active_subscription, newest_agreement
+from tests.factories import a_partner, an_active_subscription, newest_agreement, unhurried
 from tests.fakes import FakePayments, FakeSms
 from tests.receivers import Receiver, receiving
 from tests.services.asking import KEYS, THEIRS, Elsewhere
+
+
+@pytest.fixture
+def housekeeping(services: Services, jobs: Jobs) -> None:
+    """Housekeeping is done with all other work, once a week."""
+    jobs.table = unhurried(Jobs(services)).table
 
 
 @pytest.fixture

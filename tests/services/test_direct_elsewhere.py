@@ -21,7 +21,7 @@ from invoice.services.partners import PartnerView
 from invoice.store.db import db, reading
 from invoice.store.models import Subscription
 from tests.conftest import StandingClock, environ_for
-from tests.factories import a_wish, charges, event_types, settle, unhurried
+from tests.factories import a_wish, charges, event_types, settle, undisturbed
 from tests.fakes import FakePayments, FakeSms
 from tests.services.asking import THEIRS, Elsewhere, adopted, extras, make, standings, words
 
@@ -51,7 +51,7 @@ def test_an_agreement_signed_elsewhere_is_never_scheduled(
 ):
     unit.sign()
     services_of_owner.direct.make(owner, {0: Wish("agr_old", 500)}, key=None)
-    jobs = unhurried(Jobs(services_of_owner))
+    jobs = undisturbed(Jobs(services_of_owner))
 
     for _ in range(70):
         time.move(days=1)
@@ -69,7 +69,7 @@ def test_the_end_of_an_agreement_signed_elsewhere_is_noticed(
     services_of_owner.direct.make(owner, {0: Wish("agr_old", 500)}, key=None)
     unit.end("agr_old")
     time.move(days=2)
-    settle(unhurried(Jobs(services_of_owner)))
+    settle(undisturbed(Jobs(services_of_owner)))
 
     [held] = adopted()
     assert held.status == SubscriptionStatus.STOPPED
@@ -121,7 +121,7 @@ def test_a_webhook_about_a_charge_made_elsewhere_that_comes_before_its_row_is_he
 
     unit.during_look = given_back_there
     services_of_owner.direct.cancel(owner, "agr_old", "chr_hFZSqV6")
-    settle(unhurried(Jobs(services_of_owner)))
+    settle(undisturbed(Jobs(services_of_owner)))
 
     [charge] = extras(adopted()[0].id)
     assert charge.refunded == 200
@@ -183,7 +183,7 @@ def test_an_agreement_that_was_drafted_here_and_whose_answer_was_lost_gets_no_se
     told = services_of_owner.direct.make(owner, {0: Wish(lost, 500)}, key=None)[0]
     assert words(told) == "This agreement is on its way into the books: ask again in some minutes"
     time.move(minutes=20)
-    settle(unhurried(Jobs(services_of_owner)))
+    settle(undisturbed(Jobs(services_of_owner)))
 
     with reading():
         assert db.session.scalars(select(Subscription.id)).all() == [number]
@@ -194,7 +194,7 @@ def test_one_that_nobody_has_accepted_yet_waits_and_is_charged_when_somebody_has
     services_of_owner: Services, owner: PartnerView, unit: Elsewhere, time: StandingClock
 ):
     unit.sign(status=AgreementStatus.PENDING)
-    acts, jobs = services_of_owner.direct, unhurried(Jobs(services_of_owner))
+    acts, jobs = services_of_owner.direct, undisturbed(Jobs(services_of_owner))
 
     early = acts.make(owner, {0: Wish("agr_old", 500)}, key=None)[0]
     settle(jobs)

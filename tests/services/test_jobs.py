@@ -46,8 +46,8 @@ def three_accepted(services: Services, payments: FakePayments) -> list[int]:
     return numbers
 
 
-def test_every_job_is_run_by_what_is_due_or_at_intervals(jobs: Jobs):
-    assert {job.name for job in jobs.table if job.every is None} == queries.WORK
+def test_every_job_is_run_by_what_is_due_or_at_intervals(services: Services):
+    assert {job.name for job in Jobs(services).table if job.every is None} == queries.WORK
 
 
 def test_job_operations_sends_the_text_that_was_staged(services: Services, sms: FakeSms, jobs: Jobs):

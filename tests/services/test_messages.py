@@ -132,6 +132,21 @@ def test_a_second_send_whose_answer_is_lost_has_time_to_show_as_the_first_had(
     assert "message.failed" not in event_types(number)
 
 
+def test_a_second_send_that_surely_was_none_does_not_count(
+    services: Services, sms: FakeSms, jobs: Jobs, time: StandingClock
+):
+    number = invited(services)
+    sms.faults.before("send", ProviderUncertain("timeout"), *[ProviderUnavailable("429")] * 3)
+
+    for _ in range(60):
+        settle(jobs)
+        time.move(minutes=5)
+
+    assert len(sms.sent) == 1
+    assert the_message().status == MessageStatus.ACCEPTED
+    assert "message.failed" not in event_types(number)
+
+
 def test_a_refused_text_is_told_and_not_repeated(services: Services, sms: FakeSms, jobs: Jobs, time: StandingClock):
     number = invited(services)
     sms.faults.before("send", ProviderRefused("no", problem="21211"))

@@ -20,6 +20,8 @@ from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, settle, subscription
 from tests.services.test_partners_commands import told
 
+pytestmark = pytest.mark.usefixtures("housekeeping")
+
 PARTNER = 10295
 
 

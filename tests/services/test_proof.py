@@ -46,6 +46,8 @@ from tests.factories import a_partner, an_active_subscription, charges, settle
 from tests.fakes import FakePayments
 from tests.services.test_charges import live
 
+pytestmark = pytest.mark.usefixtures("housekeeping")
+
 PARTNER = 10295
 
 

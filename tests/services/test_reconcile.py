@@ -23,6 +23,8 @@ from tests.factories import a_partner, an_active_subscription, charges, settle, 
 from tests.fakes import FakePayments
 from tests.services.test_charges import live
 
+pytestmark = pytest.mark.usefixtures("housekeeping")
+
 Backup = dict[str, list[dict[str, Any]]]
 
 

@@ -51,6 +51,8 @@ from tests.receivers import Receiver
 from tests.services.test_doubt import assert_the_books_hold, job_of
 from tests.services.traces import KARI, OLA, PARTNER, Life, begin, count, end, traces
 
+pytestmark = pytest.mark.usefixtures("housekeeping")
+
 MONTHS_13 = relativedelta(months=13)
 DAYS_90 = timedelta(days=90)
 EARLY = timedelta(days=2)

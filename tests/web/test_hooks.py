@@ -520,7 +520,7 @@ def test_a_seal_outlives_a_change_of_the_key_while_the_older_one_is_there(
     outside: FlaskClient, services: Services, jobs: Jobs
 ):
     a_text(services, jobs)
-    old = "a-secret-key-for-tests-that-is-long-enough"
+    old = environ_for("")["INVOICE_SECRET_KEY"]
     sealed, new = receipt_of(1), "another-secret-key-that-is-just-as-long"
     try:
         set_encryption_keys(new)
