@@ -18,7 +18,7 @@ from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import IdempotencyKey, Partner, Subscription
 from tests.conftest import Caller, StandingClock, environ_for, opened
-from tests.factories import accept, charges, settle, subscription
+from tests.factories import accept, charges, settle, subscription, unhurried
 from tests.fakes import FakePayments, FakeSms
 from tests.web.bad_bodies import GOOD, basic
 
@@ -49,11 +49,9 @@ def app(address: str, payments: FakePayments, sms: FakeSms, time: StandingClock)
         yield app
 
 
-def test_a_whole_story_is_lived_with_it(
-    app: Flask, services: Services, jobs: Jobs, payments: FakePayments, time: StandingClock
-):
+def test_a_whole_story_is_lived_with_it(app: Flask, services: Services, payments: FakePayments, time: StandingClock):
     partners.add(10295, "Avisen", sms_originator="2119", secret="a-partner-secret-10295")
-    client = app.test_client()
+    client, jobs = app.test_client(), unhurried(Jobs(services))
     asked = client.post("/api/recurring/subscribe", json=WISH, headers={**basic(), "Idempotency-Key": "once"})
     number = asked.json["subscriptionId"]
     accept(services, payments, number)

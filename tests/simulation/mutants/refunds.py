@@ -8,11 +8,12 @@ from unittest.mock import patch
 
 from invoice.errors import Conflict
 from invoice.providers import vipps
-from invoice.services import direct, refunds
+from invoice.providers.base import ChargeView
+from invoice.services import books, charges, direct, refunds
 from invoice.services.outcomes import Outcome, Standing
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
-from invoice.store.models import Charge
+from invoice.store.models import Agreement, Charge, Subscription
 from tests.simulation.mutants.planting import Patches, mutant
 
 
@@ -48,3 +49,27 @@ def what_is_left_is_looked_up_before_the_lock() -> Patches:
             return self._take(refunds.REFUND, found, at_once=at_once) or Outcome(wish.charge_id, Standing.ACCEPTED)
 
     return [patch.object(direct.Direct, "_ask_for", ask_for)]
+
+
+def _not_read_back() -> Any:
+    def read_back(_: Any, agreement_id: int) -> None:
+        with transaction():
+            db.session.get_one(Agreement, agreement_id).read_back_at = None
+
+    return patch.object(charges.Charges, "read_back", read_back)
+
+
+@mutant
+def settled_charges_are_not_read_back() -> Patches:
+    return [_not_read_back()]
+
+
+@mutant
+def a_reading_silences_a_bell() -> Patches:
+    real = books.adopt
+
+    def adopt(subscription: Subscription, charge: Charge, view: ChargeView, *, bells: books.Bells) -> None:
+        charge.check_at = None
+        real(subscription, charge, view, bells={**bells, charge.name: None})
+
+    return [patch.object(books, "adopt", adopt), _not_read_back()]
