@@ -21,6 +21,7 @@ from tests.simulation.chance import Time
 from tests.simulation.network import Weather
 
 _LONGEST_STEP = timedelta(hours=12)
+_KEPT_BACK = timedelta(minutes=1)
 _MOST_STEPS, _MOST_STEPS_A_DAY = 30_000, 3000
 # Longer than any lease.
 _PATIENCE = timedelta(minutes=5)
@@ -193,9 +194,9 @@ class Hub(ABC):
         times = [t.wake_at for t in self.tasks if t.wake_at is not None and not _is_dead(t)]
         times += [p.back_at for p in self.processes.values() if p.back_at is not None]
         times += self.next_due()
-        # What is overdue is being kept from happening; time goes on all the same.
-        soon = self.time.at + timedelta(seconds=1)
-        return min((max(at, soon) for at in times), default=soon + _LONGEST_STEP)
+        # What is overdue is being kept from happening, for a day perhaps; time goes on all the same.
+        now = self.time.at
+        return min((at if at > now else now + _KEPT_BACK for at in times), default=now + _LONGEST_STEP)
 
     # Boundaries
 
