@@ -15,10 +15,11 @@ from sqlalchemy import Connection, event
 from invoice.clock import utc_now
 from invoice.errors import ProviderUncertain
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
-from invoice.services import brakes
+from invoice.services import brakes, endings
 from invoice.services.jobs import Job, Jobs, Services, beat, last_beat
 from invoice.store import queries
-from invoice.store.db import db, reading
+from invoice.store.db import db, reading, transaction
+from invoice.store.models import EVERYONE, Brake
 from tests.conftest import StandingClock
 from tests.factories import (
     a_partner,
@@ -285,6 +286,41 @@ def test_job_expire_ends_links_that_ran_out(
     job(jobs, "consents").run_once()
 
     assert job(jobs, "expire").run_once() == 1
+
+
+def test_job_expire_ends_nothing_while_the_books_may_be_behind(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    services.subscriptions.request(a_partner(), a_wish())
+    payments.end("agr_1", AgreementStatus.EXPIRED)
+    time.move(days=15)
+    job(jobs, "consents").run_once()
+    with transaction():
+        brakes.pull(None, "the books have gone back", is_frozen=True)
+
+    assert job(jobs, "expire").run_once() == 0
+
+    with transaction():
+        db.session.get_one(Brake, EVERYONE).is_frozen = False
+    assert job(jobs, "expire").run_once() == 1
+
+
+def test_job_endings_ends_nothing_while_the_books_may_be_behind(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    settle(jobs)
+    endings.end_with_period(number)
+    time.move(days=40)
+    with transaction():
+        brakes.pull(None, "the books have gone back", is_frozen=True)
+
+    assert job(jobs, "endings").run_once() == 0
+
+    with transaction():
+        db.session.get_one(Brake, EVERYONE).is_frozen = False
+    assert job(jobs, "endings").run_once() == 1
 
 
 def test_job_webhooks_registers_once_and_again_when_vipps_has_forgotten(

@@ -64,11 +64,14 @@ def is_to_submit(today: Day) -> ColumnElement[bool]:
 
 
 def is_to_expire(now: Instant) -> ColumnElement[bool]:
-    return and_(Subscription.status == SubscriptionStatus.PENDING, Subscription.link_expires_at <= now)
+    # While the books may be behind, it may have been accepted long ago, and nobody here knows.
+    is_over = and_(Subscription.status == SubscriptionStatus.PENDING, Subscription.link_expires_at <= now)
+    return and_(is_over, ~is_frozen())
 
 
 def is_to_end(today: Day) -> ColumnElement[bool]:
-    return and_(Subscription.status == SubscriptionStatus.ACTIVE, Subscription.stop_on <= today)
+    is_over = and_(Subscription.status == SubscriptionStatus.ACTIVE, Subscription.stop_on <= today)
+    return and_(is_over, ~is_frozen())
 
 
 def delivery_is_due(now: Instant) -> ColumnElement[bool]:
