@@ -49,7 +49,9 @@ class Journal:
         if self._seen is not None and is_used and now.is_behind(self._seen):
             if not self._is_held():
                 with transaction():
-                    brakes.pull(None, WENT_BACK, is_frozen=True)
+                    # Asked once more: since that look somebody may have read them back.
+                    if queries.marks().is_behind(self._seen):
+                        brakes.pull(None, WENT_BACK, is_frozen=True)
             return
         # What was seen counts from the moment that it was seen, on the disk or not.
         self._seen = now
