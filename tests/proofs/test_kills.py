@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
@@ -78,6 +79,8 @@ def test_commits_that_find_no_room_on_the_disk_are_told_as_503_and_lose_nothing(
     try:
         wrong = kills._full_sqlite(1, seed=1)
     except OSError as error:
+        if "CI" in os.environ:
+            raise
         pytest.skip(str(error))
 
     assert wrong == []

@@ -118,6 +118,28 @@ def test_a_worker_that_is_started_after_the_restore_notices_by_the_note(
     assert [(brake.reason, brake.is_frozen) for brake in brakes.list_all()] == [(WENT_BACK, True)]
 
 
+def test_whoever_looked_before_the_books_were_read_back_does_not_hold_everything_anew(
+    services: Services, payments: FakePayments, time: StandingClock, tmp_path: Path
+):
+    class Slow(Journal):
+        """Stands still between its look and what it does about it."""
+
+        def _is_held(self) -> bool:
+            read_back(services)
+            return super()._is_held()
+
+    a_partner()
+    journal = Slow(str(tmp_path / "journal.json"), "sqlite:///here")
+    rows = backup()
+    an_active_subscription(services, payments)
+    journal.watch()
+    restore(rows)
+
+    journal.watch()
+
+    assert [brake.is_frozen for brake in brakes.list_all()] == [False]
+
+
 def test_months_that_are_lost_are_read_back_and_charging_goes_on_where_it_was(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):
