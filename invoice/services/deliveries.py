@@ -39,6 +39,7 @@ _ROUND_S = 0.25  # at most so long in one round while partners answer quickly
 _BLINK_S = 0.02  # so long is an answer waited for before other work goes on
 _IDLE_S = 0.25  # likewise, when there is no other work
 _ALARMS = (timedelta(hours=1), timedelta(hours=24))
+_AWAY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,16 @@ class Deliveries:
 def _claim(lane_id: int, most: int) -> list[tuple[Claim, Letter]]:
     """Take what a lane may send now, and write the letters; nothing of this is open when they go out."""
     with transaction():
-        found = [(d, _letter(d)) for d in queries.claim_deliveries(lane_id, utc_now(), LEASE, most)]
+        now = utc_now()
+        found = [(d, _letter(d)) for d in queries.claim_deliveries(lane_id, now, LEASE, most)]
         if any(letter is None for _, letter in found):
             # The partner has taken its endpoint away while this was being written.
             void_lane(lane_id)
             return []
+        for delivery, _ in found:
+            # While we were away, or since the day to which the books were set back, nobody tried: that does not count.
+            if now - delivery.next_at > _AWAY:
+                delivery.owed_since += now - delivery.next_at
         events = {d.id: db.session.get_one(Event, d.event_id).public_id for d, _ in found}
         return [(_claim_of(d, events[d.id]), letter) for d, letter in found if letter is not None]
 

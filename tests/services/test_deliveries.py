@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -405,22 +405,45 @@ def test_waits_grow_as_they_are_documented():
 
 
 def test_what_waited_behind_another_for_a_month_still_gets_five_tries(
+    services: Services, receiver: Receiver, secret: str, time: StandingClock
+):
+    number = a_subscription(services)
+    tell(number)
+    receiver.always = 500
+
+    go_on_failing(services, number, time)
+    with transaction():
+        db.session.execute(update(Delivery).values(owed_since=time.at - timedelta(days=40)))
+    before = len(receiver.got)
+    go_on_failing(services, number, time)
+
+    assert statuses(number) == ["PARKED", "PARKED"]
+    assert len(receiver.got) - before == 5
+
+
+def go_on_failing(services: Services, number: int, time: StandingClock) -> None:
+    """Push until one more is given up."""
+    given_up = statuses(number).count("PARKED")
+    while statuses(number).count("PARKED") == given_up:
+        push(services)
+        open_ = [row.next_at for row in rows(number) if row.status == "READY"]
+        time.move_to(max([*open_, a_lane().paused_until or time.at]))
+
+
+def test_time_in_which_nobody_tried_is_not_counted(
     services: Services, jobs: Jobs, receiver: Receiver, secret: str, time: StandingClock
 ):
     number = a_subscription(services)
     receiver.always = 500
-    settle(jobs)
-    time.move(days=40)
-
-    for _ in range(3):
+    for _ in range(6):
         settle(jobs)
-        time.move(hours=3)
-    before = statuses(number)
+        time.move_to(rows(number)[0].next_at)
+    tried = rows(number)[0].tries
+
+    time.move(days=40)  # we are away, or the books are set back by so much
     settle(jobs)
 
-    assert before == ["READY"]
-    assert statuses(number) == ["PARKED"]
-    assert len(receiver.got) == 5
+    assert (statuses(number), rows(number)[0].tries) == (["READY"], tried + 1)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 400, 401, 404, 410, 429, 500, 503])

@@ -95,6 +95,6 @@ class Delivery(Base):
     fence: Mapped[int] = mapped_column(default=0)  # counts claims: only the newest may settle
     next_at: Mapped[datetime] = mapped_column(UTCDateTime)
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    owed_since: Mapped[datetime] = mapped_column(UTCDateTime)  # the event's time, or that of its replay
+    owed_since: Mapped[datetime] = mapped_column(UTCDateTime)  # its event or replay, later by what we were away
     last_fault: Mapped[str | None] = mapped_column(String(300))
     settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
