@@ -30,8 +30,10 @@ _GRACE = timedelta(days=20)
 # How long a call may take to leave, once it was decided on: the longest lease and the longest stall.
 _IN_FLIGHT = timedelta(minutes=25)
 _KEPT = timedelta(days=80)  # webhooks are forgotten after 90
+_BOOK_YEARS = 5  # for so many whole years after the one in which all ended, books are kept
 # Source: names.py. A key must come out the same after a restore, so this never changes.
 _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
+Ledger = dict[str, list[dict[str, Any]]]
 _BODILESS = frozenset({"STOP", "CANCEL"})
 
 
@@ -46,8 +48,8 @@ class Judge:
         self._house, self._people, self._operators = house, people, operators
         self._look = house.database
 
-    def ledger(self) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = json.loads(self._house.vipps("GET", "/sim/ledger").body)
+    def ledger(self) -> Ledger:
+        found: Ledger = json.loads(self._house.vipps("GET", "/sim/ledger").body)
         return found
 
     # Always
@@ -64,7 +66,7 @@ class Judge:
     def finally_(self) -> None:
         """Judge the end: nothing is under way any more, and both sides agree on every minor unit."""
         problems = [f"{name}: {row}" for name, query in _QUIET.items() for row in self._look.execute(query)]
-        ledger = self.ledger()
+        ledger, lives = self._without_the_forgotten(self.ledger())
         problems += self._agree(ledger)
         problems += self._one_agreement(ledger)
         problems += self._both_know(ledger)
@@ -75,11 +77,29 @@ class Judge:
         with self._house.app.app_context():
             found = [finding for finding in proof.examine() if finding.subject not in self._left_to_a_person()]
             problems += [f"{finding.number}: {finding.subject}" for finding in found]
-        for life in self._people.lives:
+        for life in lives:
             problems += self._as_the_model_says(life, ledger)
             problems += self._directly(life, ledger)
         if problems:
             raise Violation("; ".join(problems))
+
+    def _without_the_forgotten(self, ledger: Ledger) -> tuple[Ledger, list[Life]]:
+        """Leave out whose books are gone, and may be: all of it ended, and its money moved last, long ago."""
+        agreements = ledger["agreements"]
+        whose = {a["id"]: a["externalId"] for a in agreements}
+        last = [(a["externalId"], a["stop"] or a["created"]) for a in agreements]
+        last += [(whose[c["agreementId"]], c["history"][-1]["occurred"]) for c in ledger["charges"]]
+        first_year = str(self._house.time.at.year - _BOOK_YEARS)
+        kept = {ulid for (ulid,) in self._look.execute("SELECT ulid FROM subscriptions")}
+        kept |= {a["externalId"] for a in agreements if a["status"] == "ACTIVE"}
+        kept |= {ulid for ulid, at in last if at >= first_year}
+        gone = set(whose.values()) - kept
+        left = {
+            "agreements": [a for a in agreements if a["externalId"] not in gone],
+            "charges": [c for c in ledger["charges"] if whose[c["agreementId"]] not in gone],
+            "refunds": [r for r in ledger["refunds"] if whose[r["agreementId"]] not in gone],
+        }
+        return left, [life for life in self._people.lives if life.ulid not in gone]
 
     def _left_to_a_person(self) -> set[str]:
         """Name the refunds in part that were in doubt for so long that Vipps may have forgotten their key."""
@@ -88,7 +108,7 @@ class Judge:
             for row in self._look.execute("SELECT name FROM operations WHERE last_error LIKE '%is not sent again'")
         }
 
-    def _agree(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _agree(self, ledger: Ledger) -> Iterator[str]:
         """S2: every charge at Vipps stands in our books as it is there, and the reverse."""
         query = "SELECT name, amount, captured, refunded, status FROM charges"
         ours = {
@@ -97,7 +117,7 @@ class Judge:
         }
         theirs = {c["id"]: c for c in ledger["charges"]}
         for name in self._taken_names():
-            del theirs[name]
+            theirs.pop(name, None)
             if name in ours and ours.pop(name)[1]:
                 yield f"S2: {name} is somebody else's, and stands in our books as paid"
         for name, charge in theirs.items():
@@ -114,7 +134,7 @@ class Judge:
     def _taken_names(self) -> set[str]:
         return {name for life in self._people.lives for name in life.taken_names}
 
-    def _one_agreement(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _one_agreement(self, ledger: Ledger) -> Iterator[str]:
         """S7: one consent lives, and what was taken under another has gone back."""
         active = Counter(a["externalId"] for a in ledger["agreements"] if a["status"] == "ACTIVE")
         yield from (f"S7: {ulid} has {n} active agreements" for ulid, n in active.items() if n > 1)
@@ -125,7 +145,7 @@ class Judge:
             if charge["agreementId"] not in adopted and kept and charge["id"] not in self._taken_names():
                 yield f"S7: {charge['id']} was taken under {charge['agreementId']} and not given back"
 
-    def _both_know(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _both_know(self, ledger: Ledger) -> Iterator[str]:
         """L1, L5: who is active there is active here, and who has ended here has ended there."""
         query = "SELECT ulid, status FROM subscriptions"
         ours = dict(self._look.execute(query).fetchall())
@@ -134,7 +154,7 @@ class Judge:
             if (status == "ACTIVE") != (ulid in active):
                 yield f"L1: {ulid} is {status} here, and {'active' if ulid in active else 'not active'} at Vipps"
 
-    def _held(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _held(self, ledger: Ledger) -> Iterator[str]:
         """S15: while charging was held, none was sent; one that had been chosen before may have come a little later."""
         query = "SELECT name, sent_at FROM charges WHERE sent_at IS NOT NULL"
         sent = {name: _instant(at) for name, at in self._look.execute(query)}
@@ -168,7 +188,7 @@ class Judge:
             sent = Counter((text["to"], text["body"]) for text in texts)
             yield from (f"L4: {to} has the same text {times} times" for (to, _), times in sent.items() if times > 1)
 
-    def _keys(self, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _keys(self, ledger: Ledger) -> Iterator[str]:
         """S10: the key of an act can be worked out again from what it is, and it went out under that key."""
         query = "SELECT o.key, r.status FROM operations o JOIN refunds r ON r.id = o.subject_id WHERE o.kind = 'REFUND'"
         ours = dict(self._look.execute(query).fetchall())
@@ -181,7 +201,7 @@ class Judge:
             if key != str(uuid.uuid5(_NAMESPACE, f"{name}|{kind}|{digest}")) and (body or kind in _BODILESS):
                 yield f"S10: {kind} {name} has another key than its own"
 
-    def _as_the_model_says(self, life: Life, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _as_the_model_says(self, life: Life, ledger: Ledger) -> Iterator[str]:
         """Say which periods had to be paid, from what really happened at Vipps and nothing that we wrote down."""
         query = "SELECT a.provider_agreement_id FROM agreements a JOIN subscriptions s ON s.id = a.subscription_id"
         adopted = {row[0] for row in self._look.execute(f"{query} WHERE s.ulid = ? AND is_adopted", (life.ulid,))}
@@ -223,7 +243,7 @@ class Judge:
         if due > end.astimezone(_OSLO).date() + timedelta(days=1) and is_paid:
             yield f"S3: {life.ulid} has paid what was due on {due}, though it ended {end}"
 
-    def _directly(self, life: Life, ledger: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    def _directly(self, life: Life, ledger: Ledger) -> Iterator[str]:
         """S6, S1: what a partner asked for by name happened once, and if it was told so, it did; or it has failed."""
         theirs = {c["id"]: c for c in ledger["charges"]}
         wishes = [(n, amount, is_told) for n, asked in life.refunds.items() for amount, is_told in asked.items()]
