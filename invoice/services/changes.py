@@ -1,7 +1,7 @@
 """A new price or new words for a subscription: first shown in the app, then charged.
 
 Nothing is charged at a price that the person cannot see. So the change goes to Vipps first, is read back, and counts
-from the first period that has not been submitted then.
+from the first period behind all that have been submitted then.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from invoice.errors import (
     ProviderUnavailable,
     ProviderUncertain,
 )
-from invoice.lifecycle import AgreementStatus, ChangeStatus, ChargeStatus, SubscriptionStatus
+from invoice.lifecycle import AgreementStatus, ChangeStatus, ChargeStatus, Interval, SubscriptionStatus
+from invoice.services import proof
 from invoice.services.changes import NOTICE, NewTerms
 from invoice.services.jobs import Jobs, Services
 from invoice.store.db import db, reading, transaction
@@ -112,6 +113,25 @@ def test_what_is_planned_gets_the_new_price_and_what_has_left_keeps_the_old(
     assert [changes(number)[0].from_period for number in (first, second)] == [1, 2]
     for number in (first, second):
         assert_the_books_hold(number, payments)
+
+
+def test_a_late_period_behind_which_another_has_left_keeps_the_price_of_its_time(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments, interval=Interval.WEEK)
+    time.move(days=16)  # we were away, and make up for two weeks: the second comes after the third
+    pass_time(jobs, time, hours=24 * 2, step=1)
+    payments.settle_charge(the_name(number, 1), ChargeStatus.CHARGED)
+    pass_time(jobs, time, hours=24 * 2, step=1)
+    assert [(c.period, c.sends) for c in charges(number)] == [(0, 0), (1, 1), (2, 0), (3, 1)]
+
+    services.changes.change(number, DEARER)
+    pass_time(jobs, time, hours=24 * 5, step=1)
+
+    assert amounts(number) == [(0, 9900), (1, 9900), (2, 9900), (3, 9900), (4, 10900)]
+    assert changes(number)[0].from_period == 4
+    assert proof.examine() == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

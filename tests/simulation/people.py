@@ -104,7 +104,7 @@ class People:
         """Ask until there is an answer; an order number makes the same again the same."""
         body: dict[str, Any] = {
             "partnerId": PARTNER,
-            "msisdn": f"+47912345{len(life.order):02d}",
+            "msisdn": f"+47912{life.order.removeprefix('order-'):>05}",
             "currency": "NOK",
             "amount": str(life.amount // 100),
             "orderNumber": life.order,

@@ -199,11 +199,17 @@ def charges_called_off(subscription_id: int, day: date) -> Sequence[Charge]:
 
 
 def reprice_planned(subscription_id: int, amount: int) -> int | None:
-    """Give every renewal that has not left the house this amount; return the first such period."""
-    # One that was sent before may still turn up at Vipps, as it was sent.
-    fresh = (Charge.status == ChargeStatus.PLANNED, Charge.sends == 0)
-    planned = (Charge.subscription_id == subscription_id, Charge.period > 0, *fresh)
-    statement = update(Charge).where(*planned).values(amount=amount).returning(Charge.period)
+    """Give every renewal behind the last that has left the house this amount; return the first such period.
+
+    One that is late, and behind which another has left, stays as it was: what comes after a change costs the same.
+    """
+    mine = (Charge.subscription_id == subscription_id, Charge.period > 0)
+    planned = (*mine, Charge.status == ChargeStatus.PLANNED)
+    db.session.execute(select(Charge.id).where(*planned).order_by(Charge.id).with_for_update())  # none leaves meanwhile
+    # One that is planned again and was sent before may still turn up at Vipps, as it was sent.
+    has_left = or_(Charge.sends > 0, Charge.status.not_in([ChargeStatus.PLANNED, ChargeStatus.VOID]))
+    last = db.session.scalar(select(func.max(Charge.period)).where(*mine, has_left)) or 0
+    statement = update(Charge).where(*planned, Charge.period > last).values(amount=amount).returning(Charge.period)
     return min(db.session.scalars(statement.execution_options(synchronize_session=False)).all(), default=None)
 
 
