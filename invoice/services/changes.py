@@ -101,11 +101,12 @@ class Changes:
         return goes_at
 
     def call(self, claim: Claim) -> bool:
-        """Have the app show it, and believe only what reads back. False: the subscription has ended."""
+        """Have the app show it, and believe only what reads back. False: it is to be no more."""
         with reading():
             subscription = db.session.get_one(Subscription, claim.subscription_id)
             agreement = queries.adopted_agreement(subscription.id)
-            if subscription.status != SubscriptionStatus.ACTIVE or agreement is None:
+            is_wanted = db.session.get_one(Change, claim.subject_id).status == ChangeStatus.REQUESTED
+            if subscription.status != SubscriptionStatus.ACTIVE or agreement is None or not is_wanted:
                 return False
             agreement_id = str(agreement.provider_agreement_id)
         payments = self._accounts.of(str(claim.account))

@@ -88,12 +88,20 @@ class Reconcile:
             agreement = db.session.get_one(Agreement, agreement_id)
             subscription = queries.lock_subscription(agreement.subscription_id)
             known = queries.lock_charges_named(agreement.account, [each.name for each in charges])
+            charged = {}
             for each in charges:
                 charge = known.get(each.name) or self._enter_missing(subscription, agreement, each, report)
-                if charge is not None:
-                    charge.sends = max(charge.sends, 1)
-                    books.adopt(subscription, charge, each, bells=bells)
-            self._take_up_price(subscription, agreement, view, report)
+                if charge is None:
+                    continue
+                is_planned = charge.status == ChargeStatus.PLANNED and charge.sends == 0
+                if is_planned and charge.period > 0 and charge.agreement_id == agreement.id:
+                    # It was sent after the backup: at a new price perhaps, or on a later day.
+                    charge.amount, charge.due_on = each.amount, each.due_on or charge.due_on
+                    charged[charge.period] = charge.amount
+                charge.sends = max(charge.sends, 1)
+                books.adopt(subscription, charge, each, bells=bells)
+            if subscription.is_scheduled and agreement.is_adopted:
+                self._take_up_prices(subscription, charged, view, report)
 
     def _enter(self, payments: PaymentProvider, view: AgreementView, report: Report) -> int | None:
         """Return our row of an agreement, made anew where it is missing; None for one that is not ours."""
@@ -152,11 +160,11 @@ class Reconcile:
             due_on=due_on,
             submit_on=submit_date(due_on, self._settings.invoice_lead_days),
             retry_days=self._settings.invoice_retry_days,
-            status=ChargeStatus.SUBMITTED,
+            status=ChargeStatus.PLANNED,
             is_reserved=view.reserved_at is not None,
             is_extra=not is_renewal,
             is_surplus=False,
-            sends=1,
+            sends=0,
             captured=0,
             refunded=0,
             created_at=utc_now(),
@@ -174,26 +182,40 @@ class Reconcile:
             next_on = due_date(subscription.anchor_on, subscription.interval, period + 1)
             subscription.next_plan_on = plan_date(next_on, self._settings.invoice_lead_days + PLAN_AHEAD_DAYS)
 
-    def _take_up_price(
-        self, subscription: Subscription, agreement: Agreement, view: AgreementView, report: Report
+    def _take_up_prices(
+        self, subscription: Subscription, charged: dict[int, int], view: AgreementView, report: Report
     ) -> None:
-        """A price that the app shows and the books do not was changed after the backup: it counts from where it did."""
-        is_ours_to_charge = subscription.status == SubscriptionStatus.ACTIVE and subscription.is_scheduled
-        is_changed = view.amount is not None and view.amount != subscription.amount
-        if not (is_ours_to_charge and agreement.is_adopted and is_changed) or queries.open_change(subscription.id):
-            return
-        before, subscription.amount = subscription.amount, int(view.amount or 0)
-        queries.reprice_planned(subscription.id, subscription.amount)
-        from_period = queries.first_period_at(subscription.id, subscription.amount) or subscription.next_period
-        change = Change(
-            subscription_id=subscription.id,
-            amount=subscription.amount,
-            amount_before=before,
-            status=ChangeStatus.DONE,
-            from_period=from_period,
-            created_at=utc_now(),
-            settled_at=utc_now(),
-        )
-        db.session.add(change)
-        report.counts["prices taken over"] += 1
-        outbox.record(subscription, "subscription.changed", amount=subscription.amount, from_period=from_period)
+        """What was charged, and what the app shows, at a price that the books do not know was changed after the backup.
+
+        charged: period -> amount, of what was sent since.
+        """
+        for period in sorted(charged):
+            _change(subscription, charged[period], period, report)
+        shown = view.amount or subscription.amount
+        if subscription.status == SubscriptionStatus.ACTIVE and shown != subscription.amount:
+            from_period = queries.reprice_planned(subscription.id, shown) or subscription.next_period
+            _change(subscription, shown, from_period, report)
+
+
+def _change(subscription: Subscription, amount: int, from_period: int, report: Report) -> None:
+    """Write down that the price was another from a period on, in place of what was still to be changed."""
+    if amount == subscription.amount:
+        return
+    now = utc_now()
+    waiting = queries.open_change(subscription.id)
+    if waiting is not None:
+        waiting.status, waiting.settled_at = ChangeStatus.VOID, now
+    before, subscription.amount = subscription.amount, amount
+    change = Change(
+        subscription_id=subscription.id,
+        amount=amount,
+        amount_before=before,
+        status=ChangeStatus.DONE,
+        from_period=from_period,
+        created_at=now,
+        settled_at=now,
+    )
+    db.session.add(change)
+    db.session.flush()
+    report.counts["prices taken over"] += 1
+    outbox.record(subscription, "subscription.changed", amount=amount, from_period=from_period)

@@ -122,12 +122,6 @@ def make_room(subscription_id: int, period: int) -> None:
     db.session.execute(update(Charge).where(*mine).values(status=ChargeStatus.VOID, check_at=None))
 
 
-def first_period_at(subscription_id: int, amount: int) -> int | None:
-    """The first of a subscription's renewals over this amount, or None."""
-    mine = (Charge.subscription_id == subscription_id, Charge.period > 0, Charge.amount == amount)
-    return db.session.scalar(select(func.min(Charge.period)).where(*mine))
-
-
 def owner_of(account: str) -> int | None:
     """The partner who brought an account, or None for the platform's own."""
     return db.session.scalar(select(ProviderAccount.owner_id).where(ProviderAccount.account == account))

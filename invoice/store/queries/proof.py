@@ -149,7 +149,7 @@ def another_price() -> Found:
             Change.amount.is_not(None),
             Change.from_period > Charge.period,
         )
-        .order_by(Change.id)
+        .order_by(Change.from_period, Change.id)
         .limit(1)
         .correlate(Charge)
         .scalar_subquery()
