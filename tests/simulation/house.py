@@ -101,7 +101,7 @@ class House(Hub):
         self.weather = Weather(dice)
         self.partner = Partner(self, dice)
         super().__init__(dice, time)
-        self.had_late_texts = False  # one that was sent by somebody who had stood still for long
+        self.late: set[str] = set()  # the paths of what was sent by somebody who had stood still for long
         self._stack = ExitStack()
         self.lost, self.folder = lost, folder
         self._look_every(seldom)
@@ -257,7 +257,8 @@ class House(Hub):
             reply = carry(self.simulator.app, method, url, headers, body) if happens else None
             if reply is not None and not kind:
                 self.tell(f"{method} {path}: {reply.status}")
-            self.had_late_texts |= "/Messages" in path and method == "POST" and self.is_late(self.running)
+            if method == "POST" and self.is_late(self.running):
+                self.late.add(path)
             self.news()
             self.linger(self.weather)
             self.boundary(f"after {call}")

@@ -183,7 +183,7 @@ class Judge:
 
     def _texts(self) -> Iterator[str]:
         """Nobody gets the same text twice, unless whoever sent the first one stood still for very long."""
-        if not self._house.had_late_texts and self._house.lost is None:
+        if self._house.lost is None and not any(path.endswith("/Messages.json") for path in self._house.late):
             texts = json.loads(self._house.vipps("GET", "/sim/messages").body)["messages"]
             sent = Counter((text["to"], text["body"]) for text in texts)
             yield from (f"L4: {to} has the same text {times} times" for (to, _), times in sent.items() if times > 1)
@@ -250,12 +250,19 @@ class Judge:
         for name, amount, is_told in wishes:
             times = sum(r["chargeId"] == name and r["amount"] == amount for r in ledger["refunds"])
             wholly = theirs[name]["summary"]["refunded"] == theirs[name]["summary"]["captured"]
-            if times > 1 or (is_told and not times and not wholly and not self._is_failure_told(name)):
+            if (times > 1 and not self._may_be_doubled(name)) or (
+                is_told and not times and not wholly and not self._is_failure_told(name)
+            ):
                 yield f"S6: {amount} of {name} went back {times} times; told: {is_told}"
         for name, (amount, is_told) in life.extras.items():
             found = [c for c in theirs.values() if c["id"].endswith(f"-{name}")]
             if len(found) > 1 or (is_told and not found and not self._ended(life)):
                 yield f"S1: {name} over {amount} was made {len(found)} times; told: {is_told}"
+
+    def _may_be_doubled(self, name: str) -> bool:
+        """Tell whether nothing could help: Vipps knows no keys, and who had looked stood still before it sent."""
+        is_late = any(path.endswith(f"/{name}/refund") for path in self._house.late)
+        return self._house.switches["idempotency_hours"] == 0 and is_late
 
     def _is_failure_told(self, name: str) -> bool:
         query = "SELECT 1 FROM events WHERE type = 'refund.failed' AND json_extract(data, '$.charge') = ?"
