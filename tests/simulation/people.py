@@ -258,8 +258,6 @@ class People:
 
     def _change_price(self, life: Life) -> None:
         """Ask for a little more; of some that are refused nobody hears again."""
-        if self._house.lost is not None:
-            return  # what was asked for in the hours that were lost is not known to anybody
         amount = life.prices[-1] + 500
         changes = self._house.app.extensions[reach.SERVICES].changes
         if self._house.at_home(lambda: changes.change(life.number or 0, NewTerms(amount=amount))):

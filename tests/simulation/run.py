@@ -104,6 +104,7 @@ def simulate(
     database = PostgreSQL(postgres) if postgres else SQLite(folder, empty)
     seldom = _SELDOM if days <= _LONG else 7 * _SELDOM
     with silent(), governed(seed, time) as dice, house(folder, database, dice, time, seldom, lost) as world:
+        world.crash_chance *= 4 / max(4, subscriptions)  # or the more there is to do, the less would be alive
         people = People(world, days=days, subscriptions=subscriptions)
         judge = Judge(world, people, Operators(world, people, days=days))
         if not postgres:
