@@ -222,7 +222,7 @@ class People:
 
     def _refund_in_portal(self, life: Life) -> None:
         """Give money back without our knowing; without any webhook nobody would ever tell us."""
-        charge = None if self._house.switches["webhooks_lost"] or self._house.lost else self._paid(life)
+        charge = None if self._house.switches["webhooks_lost"] else self._paid(life)
         if charge is None:
             return
         path = f"/recurring/v3/agreements/{charge['agreementId']}/charges/{charge['id']}/refund"
