@@ -74,6 +74,14 @@ def transaction_id(charge: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"transaction|{charge}"))
 
 
+def is_derived(key: str) -> bool:
+    """Tell whether a key may be one that `idempotency_key` made."""
+    try:
+        return uuid.UUID(key).version == 5  # RFC 9562, section 5.5: from a name
+    except ValueError:
+        return False
+
+
 def idempotency_key(name: str, verb: str, body: str) -> str:
     """Return the key under which this very body may be sent again: same bytes, same key, even after a restore."""
     return str(uuid.uuid5(_NAMESPACE, f"{name}|{verb}|{sha256(body.encode()).hexdigest()}"))

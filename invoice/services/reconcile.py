@@ -17,7 +17,7 @@ from invoice.lifecycle import AgreementStatus, ChangeStatus, ChargeStatus, Subsc
 from invoice.names import is_ours, parse_charge_name
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
 from invoice.schedule import due_date, plan_date, submit_date
-from invoice.services import books, brakes, outbox, rebuild
+from invoice.services import books, brakes, outbox, rebuild, refunds
 from invoice.services.accounts import Accounts
 from invoice.services.audit import Wait, active_at, patiently
 from invoice.services.consents import PLAN_AHEAD_DAYS, Consents
@@ -37,10 +37,14 @@ _GAP = 1000
 
 @dataclass
 class Report:
-    """What was found. strangers: agreements at the provider that nobody here can say whose they are."""
+    """What was found. strangers: agreements at the provider that nobody here can say whose they are.
+
+    last_refund: no refund of ours had a higher number.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     strangers: list[str] = field(default_factory=list)
+    last_refund: int = 0
 
 
 class Reconcile:
@@ -64,6 +68,7 @@ class Reconcile:
             marks = queries.marks()
             last = noted or marks
             queries.skip_numbers({name: number + _GAP for name, number in last.as_dict().items()})
+            report.last_refund = last.refunds + _GAP
             report.counts["acts in doubt"] = queries.doubt_open_operations()
         for payments in self._accounts.every():
             for status in _STATUSES:
@@ -100,6 +105,7 @@ class Reconcile:
                     charged[charge.period] = charge.amount
                 charge.sends = max(charge.sends, 1)
                 books.adopt(subscription, charge, each, bells=bells)
+                report.counts["refunds entered"] += refunds.take_up(charge, each.refunds, report.last_refund)
             if subscription.is_scheduled and agreement.is_adopted:
                 self._take_up_prices(subscription, charged, view, report)
 

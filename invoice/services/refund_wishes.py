@@ -29,8 +29,9 @@ def enter(charge_id: int, wish: Wish, mark: str) -> int | Outcome | InvoiceError
     An error in its place: no such refund is possible now.
     """
     subscription, charge = queries.lock_charge(charge_id)
-    known = queries.refund_marked(charge.id, mark)
+    known = queries.refund_marked(charge.id, mark) or queries.refund_marked(charge.id, refunds.lost_mark(wish.amount))
     if known is not None:
+        known.mark = mark
         return _known(wish, known)
     try:
         return refunds.ask(subscription, charge, wish.amount, wish.description or subscription.name, mark=mark)

@@ -8,6 +8,7 @@ never guessed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import update
@@ -16,6 +17,7 @@ from invoice.clock import utc_now
 from invoice.errors import Conflict, Invalid, ProviderError, ProviderRefused, ProviderUncertain
 from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
 from invoice.money import MINIMUM
+from invoice.names import idempotency_key, is_derived
 from invoice.providers.base import ChargeView, PaymentProvider
 from invoice.services import outbox
 from invoice.services.accounts import Accounts
@@ -74,10 +76,55 @@ def request(subscription: Subscription, charge: Charge, amount: int, reason: str
     )
     db.session.add(refund)
     db.session.flush()
-    name = f"{charge.name}-r{refund.id}"
+    name = _name(charge, refund.id)
     agreement = db.session.get_one(Agreement, charge.agreement_id)
     stage(Act(REFUND, refund.id, subscription.id, name, account=agreement.account, request=str(amount)))
     return refund.id
+
+
+def take_up(charge: Charge, given_back: Sequence[tuple[str, int]], last: int) -> int:
+    """Enter the refunds that we sent and whose rows were lost, known by their keys; return how many there were.
+
+    given_back: key and amount of each, as the provider tells them.  last: no refund of ours had a higher number.
+    """
+    known, found = queries.refund_keys(charge.id), 0
+    for key, amount in given_back:
+        # What was given back in the portal has no such key, and is not searched for.
+        number = _number_of(charge, key, amount, last) if key not in known and is_derived(key) else None
+        if number is not None and db.session.get(Refund, number) is None:
+            db.session.add(_lost(number, charge, amount))
+            found += 1
+    return found
+
+
+def _number_of(charge: Charge, key: str, amount: int, last: int) -> int | None:
+    """Return which of our refunds a key was made for."""
+    numbers = range(last, 0, -1)
+    return next((n for n in numbers if idempotency_key(_name(charge, n), REFUND, str(amount)) == key), None)
+
+
+def _lost(number: int, charge: Charge, amount: int) -> Refund:
+    now = utc_now()
+    return Refund(
+        id=number,
+        charge_id=charge.id,
+        amount=amount,
+        reason="read back",
+        mark=lost_mark(amount),
+        status=RefundStatus.DONE,
+        refunded_before=0,
+        created_at=now,
+        settled_at=now,
+    )
+
+
+def lost_mark(amount: int) -> str:
+    """Return what marks a refund whose request is lost; the first that asks for as much is taken for it."""
+    return f"lost {amount}"
+
+
+def _name(charge: Charge, number: int) -> str:
+    return f"{charge.name}-r{number}"
 
 
 def _check_refundable(charge: Charge, left: int) -> None:

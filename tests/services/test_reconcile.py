@@ -15,11 +15,13 @@ from invoice.engine.inline import Engine
 from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
 from invoice.services import brakes, proof
 from invoice.services.changes import NewTerms
+from invoice.services.entries import Wish
 from invoice.services.jobs import Jobs, Services
 from invoice.services.journal import WENT_BACK, Journal, note, read
+from invoice.services.outcomes import Standing
 from invoice.store.db import Base, db, reading, transaction
 from tests.conftest import StandingClock
-from tests.factories import a_partner, an_active_subscription, charges, settle, subscription
+from tests.factories import a_partner, an_active_subscription, charges, settle, subscription, the_partner
 from tests.fakes import FakePayments
 from tests.services.test_charges import live
 
@@ -267,6 +269,32 @@ def test_a_refund_that_was_sent_after_the_backup_goes_out_once(
 
     assert payments.charge(charge.name).refunded == 400
     assert charges(number)[0].refunded == 400
+
+
+@pytest.mark.parametrize("mark", ["400", "a" * 64])
+def test_a_refund_that_is_asked_for_again_after_its_row_was_lost_goes_out_once(
+    services: Services, payments: FakePayments, jobs: Jobs, mark: str
+):
+    a_partner()
+    number = an_active_subscription(services, payments, campaign_amount=1000)
+    settle(jobs)
+    charge = charges(number)[0]
+    wish = Wish(str(payments.agreements["agr_1"].view.agreement_id), 400, charge_id=charge.name)
+    rows = backup()
+    assert services.direct.refund(the_partner(), wish, mark=mark).standing == Standing.DONE
+    payments.give_back(charge.name, 100)  # in the portal
+
+    restore(rows)
+    read_back(services)
+    settle(jobs)
+    again = services.direct.refund(the_partner(), wish, mark=mark)
+    settle(jobs)
+
+    assert again.standing == Standing.DONE
+    assert payments.charge(charge.name).refunded == charges(number)[0].refunded == 500
+    assert services.direct.refund(the_partner(), wish, mark="b" * 64).standing == Standing.DONE
+    assert payments.charge(charge.name).refunded == 900  # another wish, and no other was lost
+    assert proof.examine() == []
 
 
 def test_a_webhook_that_rings_while_the_charges_are_read_back_is_heard(

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from invoice.lifecycle import RefundStatus
 from invoice.store.db import db
-from invoice.store.models import Agreement, Charge, ProviderAccount, Refund, Subscription
+from invoice.store.models import Agreement, Charge, Operation, ProviderAccount, Refund, Subscription
 from invoice.store.queries.subscriptions import lock_subscription
 
 
@@ -65,6 +65,13 @@ def refund_marked(charge_id: int, mark: str) -> Refund | None:
     """The refund that a request like this one asked for, unless it was refused."""
     mine = (Refund.charge_id == charge_id, Refund.mark == mark, Refund.status != RefundStatus.FAILED)
     return db.session.scalar(select(Refund).where(*mine).order_by(Refund.id.desc()).limit(1))
+
+
+def refund_keys(charge_id: int) -> frozenset[str]:
+    """The keys under which a charge's refunds went out."""
+    ours = select(Refund.id).where(Refund.charge_id == charge_id)
+    found = select(Operation.key).where(Operation.kind == "REFUND", Operation.subject_id.in_(ours))
+    return frozenset(db.session.scalars(found))
 
 
 def only_member(operation_id: int) -> tuple[Charge, Agreement] | None:
