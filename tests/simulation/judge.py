@@ -254,6 +254,9 @@ class Judge:
                 is_told and not times and not wholly and not self._is_failure_told(name)
             ):
                 yield f"S6: {amount} of {name} went back {times} times; told: {is_told}"
+        for name in life.called_off:
+            if theirs[name]["summary"]["captured"]:
+                yield f"S3: {name} was told to be called off, and is paid"
         for name, (amount, is_told) in life.extras.items():
             found = [c for c in theirs.values() if c["id"].endswith(f"-{name}")]
             if len(found) > 1 or (is_told and not found and not self._ended(life)):

@@ -24,6 +24,7 @@ _LOGIN = base64.b64encode(f"{PARTNER}:{factories.SECRET}-{PARTNER}".encode()).de
 _PARTNER = {"Authorization": f"Basic {_LOGIN}", "Content-Type": "application/json"}
 _FOR_PEOPLE = ("/s/", "/api/recurring/return/")
 BY_HAND = "hand-"  # what a key begins with that is not ours
+_ON_THEIR_WAY = frozenset({"PENDING", "DUE"})
 _BASIS = {"WEEK": 1, "MONTH": 2, "YEAR": 3}
 
 
@@ -44,6 +45,7 @@ class Life:
     # charge -> what was asked back, and whether we were told that it is done
     refunds: dict[str, dict[int, bool]] = field(default_factory=dict)
     taken_names: set[str] = field(default_factory=set)  # of ours, under which somebody else has made a charge
+    called_off: set[str] = field(default_factory=set)  # charges of which we were told that they are called off
     portal: dict[str, int] = field(default_factory=dict)  # charge -> what was given back in Vipps' portal
     # name -> what was asked for, and whether we were told that it is done
     extras: dict[str, tuple[int, bool]] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class People:
         self._acts = [
             self._refund,
             self._make_extra,
+            self._call_off,
             self._change_price,
             self._refund_in_portal,
             self._run_out_of_money,
@@ -180,7 +183,11 @@ class People:
             self._try("POST", f"/api/recurring/return/{PARTNER}/{found}")
 
     def cancel(self, life: Life) -> None:
-        """Have the partner cancel it, at times twice."""
+        """Have the partner cancel it, by one contract or the other, at times twice."""
+        if self._dice.random() < 0.3 and (agreements := self._agreements(life)):
+            if self._ask_directly("agreement/cancel", agreements[0]["id"]) == "done":
+                life.cancel_accepted_at = self._house.time.at
+            return
         answer = self._persist("DELETE", f"/api/recurring/cancel/{life.number}")
         if answer.status == 200 or b"Cancel" in answer.body:
             life.cancel_accepted_at = self._house.time.at
@@ -218,7 +225,7 @@ class People:
         asked = life.refunds.setdefault(charge["id"], {})
         asked[amount] = False
         item = {"agreement_id": charge["agreementId"], "charge_id": charge["id"], "price": amount}
-        asked[amount] = self._ask_directly("refund", item) == "done"
+        asked[amount] = self._ask_directly("charge/refund", item) == "done"
 
     def _refund_in_portal(self, life: Life) -> None:
         """Give money back without our knowing; without any webhook nobody would ever tell us."""
@@ -226,7 +233,7 @@ class People:
         if charge is None:
             return
         path = f"/recurring/v3/agreements/{charge['agreementId']}/charges/{charge['id']}/refund"
-        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"{BY_HAND}{charge['id']}")
+        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"{BY_HAND}{charge['id'][-30:]}")
         self._house.tell(f"gives 300 of {charge['id']} back: {answer.status}")
         if answer.status < 300:
             life.portal[charge["id"]] = 300
@@ -279,18 +286,32 @@ class People:
             return
         name, amount = f"{life.order}-x{len(life.extras)}", 2500
         life.extras[name] = (amount, False)
-        told = self._ask_directly("make", {"agreement_id": active[0]["id"], "charge_id": name, "price": amount})
+        item = {"agreement_id": active[0]["id"], "charge_id": name, "price": amount}
+        told = self._ask_directly("charge/make", item)
         life.extras[name] = (amount, told == "done")
 
-    def _ask_directly(self, verb: str, item: dict[str, Any]) -> str:
+    def _call_off(self, life: Life) -> None:
+        """Call a payment off that is on its way to be taken, once there is one."""
+        for _ in range(16):
+            waiting = [c for c in self._charges(life) if c["status"] in _ON_THEIR_WAY]
+            if waiting:
+                break
+            self._wait(hours=12)
+        else:
+            return
+        item = {"agreement_id": waiting[0]["agreementId"], "charge_id": waiting[0]["id"]}
+        if self._ask_directly("charge/cancel", item) == "done":
+            life.called_off.add(waiting[0]["id"])
+
+    def _ask_directly(self, path: str, item: dict[str, Any] | str) -> str:
         """Ask by the second contract until it is done or refused."""
         for _ in range(12):
-            answer = self._try("POST", f"/vipps-recurring-payments/charge/{verb}", [item])
+            answer = self._try("POST", f"/vipps-recurring-payments/{path}", [item])
             found = json.loads(answer.body) if answer is not None and answer.status == 200 else {}
             if found.get("successes"):
                 return "done"
             if found.get("errors") and "not known" not in found["errors"][0]:
-                self._house.tell(f"{verb} {item['charge_id']}: {found['errors'][0][:160]!r}")
+                self._house.tell(f"{path}: {found['errors'][0][:160]!r}")
             self._wait(seconds=self._dice.choice([1, 60, 3600]))
         return "given up"
 
