@@ -65,6 +65,7 @@ _OPEN_QUESTIONS: dict[str, list[Any]] = {
     "rate_limits": [False, True],
     "retry_after": ["seconds", "http-date", "none"],
     "bulk_failure_keeps_order_id": [False, True],
+    "refund_history_has_key": [True, True, False],
 }
 
 
