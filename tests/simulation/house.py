@@ -25,10 +25,11 @@ from invoice.cli.stand_in import simulator_environ
 from invoice.clock import utc_now
 from invoice.config import Settings
 from invoice.engine.inline import Engine
-from invoice.services import consents
+from invoice.services import accounts, consents
+from invoice.services.accounts import AccountKeys
 from invoice.services.jobs import Job, Jobs
 from invoice.services.journal import Journal
-from invoice.simulator.accounts import DEMO_UNIT
+from invoice.simulator.accounts import DEMO_UNIT, DEMO_UNIT_DK
 from invoice.simulator.app import create_simulator
 from invoice.simulator.engine import next_due
 from invoice.store.db import db, transaction
@@ -42,7 +43,8 @@ from tests.simulation.network import FAULTS, Reply, Weather, carry, wired
 from tests.simulation.partner import SECRET, URL, Partner
 
 SERVICE, VIPPS = "http://127.0.0.1:8000", "http://127.0.0.1:9000"
-PARTNER = 10295
+# The first uses the platform's sales unit, which is the Norwegian one; the second, where there is one, its own.
+PARTNERS = {10295: DEMO_UNIT, 20000: DEMO_UNIT_DK}
 START = datetime(2030, 1, 15, 11, tzinfo=UTC)
 _DAY = timedelta(days=1)
 # What the judge does itself, at the end and from the outside.
@@ -121,6 +123,7 @@ class House(Hub):
         self.simulator._post._threads = _Inline()  # type: ignore[assignment]
         self.switches = {name: dice.choice(choices) for name, choices in _OPEN_QUESTIONS.items()}
         self.simulator._world.switchboard.change(self.switches)
+        self.partners = dice.choice([[10295], [10295], [10295, 20000]])
         self._stack.callback(self.simulator.stop)
         self._stack.enter_context(wired(self._send))
         self._stack.enter_context(database.opened())
@@ -129,14 +132,22 @@ class House(Hub):
             self._stack.callback(_forget, process.app)
             self.start(process)
         with self.app.app_context():
-            factories.a_partner(PARTNER)
-            with transaction():
-                db.session.add(EventEndpoint(partner_id=PARTNER, url=URL, secret=SECRET, created_at=utc_now()))
+            for partner in self.partners:
+                self._add_partner(partner)
         _listen(self)
         self._stack.callback(_listen, None)
         for name in ("worker one", "worker two"):
             self.spawn(name, self.work, self.processes[name])
         self.spawn("vipps", self._live)
+
+    def _add_partner(self, number: int) -> None:
+        unit = PARTNERS[number]
+        factories.a_partner(number, market=unit.market.country)
+        if unit is not DEMO_UNIT:
+            serial, keys = unit.merchant_serial_number, (unit.client_id, unit.client_secret, unit.subscription_key)
+            accounts.bring(number, AccountKeys(serial, *keys))
+        with transaction():
+            db.session.add(EventEndpoint(partner_id=number, url=URL, secret=SECRET, created_at=utc_now()))
 
     def close(self) -> None:
         """End everybody."""
@@ -275,14 +286,15 @@ class House(Hub):
         self.news()
         return carry(self.simulator.app, method, VIPPS + path, {"Content-Type": "application/json"}, body)
 
-    def portal(self, path: str, body: bytes, key: str) -> Reply:
-        """Do something in the merchant's portal at Vipps, behind our back."""
+    def portal(self, partner: int, path: str, body: bytes, key: str) -> Reply:
+        """Do something in a partner's portal at Vipps, behind our back."""
         assert len(key) <= _LONGEST_KEY, "Vipps would refuse it, and nothing would ever be done by hand"
+        unit = PARTNERS[partner]
         keys = {
-            "client_id": DEMO_UNIT.client_id,
-            "client_secret": DEMO_UNIT.client_secret,
-            "Ocp-Apim-Subscription-Key": DEMO_UNIT.subscription_key,
-            "Merchant-Serial-Number": DEMO_UNIT.merchant_serial_number,
+            "client_id": unit.client_id,
+            "client_secret": unit.client_secret,
+            "Ocp-Apim-Subscription-Key": unit.subscription_key,
+            "Merchant-Serial-Number": unit.merchant_serial_number,
         }
         token = carry(self.simulator.app, "POST", f"{VIPPS}/accesstoken/get", keys, b"")
         login = {"Authorization": f"Bearer {json.loads(token.body)['access_token']}", "Idempotency-Key": key}

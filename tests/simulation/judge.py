@@ -34,6 +34,7 @@ _BOOK_YEARS = 5  # for so many whole years after the one in which all ended, boo
 # Source: names.py. A key must come out the same after a restore, so this never changes.
 _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
 Ledger = dict[str, list[dict[str, Any]]]
+_REFUND_KEYS = ("idempotency_hours", "refund_history_has_key")
 _BODILESS = frozenset({"STOP", "CANCEL"})
 
 
@@ -156,14 +157,19 @@ class Judge:
 
     def _held(self, ledger: Ledger) -> Iterator[str]:
         """S15: while charging was held, none was sent; one that had been chosen before may have come a little later."""
-        query = "SELECT name, sent_at FROM charges WHERE sent_at IS NOT NULL"
-        sent = {name: _instant(at) for name, at in self._look.execute(query)}
+        query = "SELECT c.name, c.sent_at, s.partner_id FROM charges c JOIN subscriptions s ON s.id = c.subscription_id"
+        rows = self._look.execute(f"{query} WHERE c.sent_at IS NOT NULL").fetchall()
+        sent, whose = {name: _instant(at) for name, at, _ in rows}, {name: partner for name, _, partner in rows}
         ours = [c for c in ledger["charges"] if c["id"] in sent and c["id"] not in self._taken_names()]
         made = {c["id"]: datetime.fromisoformat(c["created"]) for c in ours}
-        for since, until in self._operators.held:
-            yield from (f"S15: {name} was chosen at {at}, held" for name, at in sent.items() if since < at < until)
-            after, before = since + _IN_FLIGHT, until - timedelta(seconds=1)  # the ledger's times are whole seconds
-            yield from (f"S15: {name} was made at {at}, held" for name, at in made.items() if after < at < before)
+        for since, until, partner in self._operators.held:
+            # A call may be under way when charging is held, and the ledger's times are whole seconds.
+            after, before = since + _IN_FLIGHT, until - timedelta(seconds=1)
+            for name, at in sent.items():
+                if partner in (None, whose[name]) and since < at < until:
+                    yield f"S15: {name} was chosen at {at}, held"
+                if partner in (None, whose[name]) and name in made and after < made[name] < before:
+                    yield f"S15: {name} was made at {made[name]}, held"
 
     def _all_told(self) -> Iterator[str]:
         """E1, E6: the partner has heard of every event; and what Vipps counts as taken in by us, we have."""
@@ -259,18 +265,19 @@ class Judge:
             if theirs[name]["summary"]["captured"]:
                 yield f"S3: {name} was told to be called off, and is paid"
         for name, (amount, is_told) in life.extras.items():
-            found = [c for c in theirs.values() if c["id"].endswith(f"-{name}")]
+            found = [c for c in theirs if c == name or c.endswith(f"-{name}")]
             if len(found) > 1 or (is_told and not found and not self._ended(life)):
                 yield f"S1: {name} over {amount} was made {len(found)} times; told: {is_told}"
 
     def _may_be_doubled(self, name: str) -> bool:
-        """Tell whether nothing could help: Vipps knows no keys, and who had looked stood still before it sent.
+        """Tell whether nothing could help.
 
-        Or its history names none, and the row of a refund is lost.
+        Vipps remembers no keys, and its history names none or who had looked stood still before it sent. Or its history
+        names none, and the row of the refund is lost.
         """
+        is_keyless, is_nameless = (self._house.switches[n] in (0, False) for n in _REFUND_KEYS)
         is_late = any(path.endswith(f"/{name}/refund") for path in self._house.late)
-        is_lost = self._house.lost is not None and not self._house.switches["refund_history_has_key"]
-        return is_lost or (is_late and self._house.switches["idempotency_hours"] == 0)
+        return (is_keyless and (is_late or is_nameless)) or (is_nameless and self._house.lost is not None)
 
     def _is_failure_told(self, name: str) -> bool:
         query = "SELECT 1 FROM events WHERE type = 'refund.failed' AND json_extract(data, '$.charge') = ?"

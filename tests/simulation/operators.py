@@ -12,18 +12,18 @@ from invoice.store.db import db, reading
 from invoice.store.models import Charge
 from invoice.web import services as reach
 from tests.simulation.databases import SQLite
-from tests.simulation.house import PARTNER, House
+from tests.simulation.house import House
 from tests.simulation.network import Weather
 from tests.simulation.people import People
 
 
 class Operators:
-    """Those who run it. held: from when until when nothing new was to be charged."""
+    """Those who run it. held: from when until when nothing new was to be charged, and whose (None: everybody's)."""
 
     def __init__(self, house: House, people: People, *, days: int) -> None:
         self._house, self._people, self._days = house, people, days
         self._dice = house.dice
-        self.held: list[tuple[datetime, datetime]] = []
+        self.held: list[tuple[datetime, datetime, int | None]] = []
         house.spawn("outages", lambda: self._outages(house.weather))
         house.spawn("partner's outages", lambda: self._outages(house.partner.weather))
         house.spawn("operator", self._hold if house.lost is None else self._set_back)
@@ -44,12 +44,12 @@ class Operators:
             self._wait(hours=self._dice.uniform(0, 24 * self._days / 4))
             if self._dice.random() < 0.8:
                 self._wait_for_charges()
-            whose = self._dice.choice([None, PARTNER])
+            whose = self._dice.choice([None, *self._house.partners])
             if not self._house.at_home(lambda: brakes.stop(whose, "a drill")):  # noqa: B023 - called at once
                 continue
             since = self._house.time.at
             self._wait(hours=self._dice.choice([0.2, 5, 30]))
-            self.held.append((since, self._house.time.at))
+            self.held.append((since, self._house.time.at, whose))
             self._house.at_home(lambda: brakes.start(whose))  # noqa: B023 - called at once
 
     def _wait_for_charges(self) -> None:

@@ -17,11 +17,9 @@ from invoice.store.db import db, reading
 from invoice.store.models import Agreement, Subscription
 from invoice.web import services as reach
 from tests import factories
-from tests.simulation.house import PARTNER, SERVICE, House
+from tests.simulation.house import PARTNERS, SERVICE, House
 from tests.simulation.network import Reply
 
-_LOGIN = base64.b64encode(f"{PARTNER}:{factories.SECRET}-{PARTNER}".encode()).decode()
-_PARTNER = {"Authorization": f"Basic {_LOGIN}", "Content-Type": "application/json"}
 _FOR_PEOPLE = ("/s/", "/api/recurring/return/")
 BY_HAND = "hand-"  # what a key begins with that is not ours
 _ON_THEIR_WAY = frozenset({"PENDING", "DUE"})
@@ -33,6 +31,7 @@ class Life:
     """What really happened to one subscription, as everybody outside saw it: what the judge goes by."""
 
     order: str
+    partner: int
     interval: str
     amount: int
     campaign: int | None
@@ -76,7 +75,9 @@ class People:
         interval = self._dice.choice(["WEEK", "WEEK", "WEEK", "MONTH", "MONTH"])
         campaign = self._dice.choice([None, None, 0, 1000])
         amount = self._dice.choice([9900, 24900])
-        return Life(f"order-{number}", interval, amount, campaign, prices=[amount])
+        return Life(
+            f"order-{number}", self._dice.choice(self._house.partners), interval, amount, campaign, prices=[amount]
+        )
 
     # One subscriber
 
@@ -106,21 +107,21 @@ class People:
     def _subscribe(self, life: Life) -> bool:
         """Ask until there is an answer; an order number makes the same again the same."""
         body: dict[str, Any] = {
-            "partnerId": PARTNER,
+            "partnerId": life.partner,
             "msisdn": f"+47912{life.order.removeprefix('order-'):>05}",
-            "currency": "NOK",
+            "currency": PARTNERS[life.partner].currency,
             "amount": str(life.amount // 100),
             "orderNumber": life.order,
             "basis": _BASIS[life.interval],
             "description": "Avisen hver dag",
-            "agreementUrl": "https://www.example.com/mine",
+            "agreementUrl": f"https://{life.partner}.example.com/mine",
             "name": "Avisen",
             "paymentProvider": "Vipps",
             "sendSMS": self._dice.random() < 0.5,
         }
         if life.campaign is not None:
             body["campaignAmount"] = str(life.campaign // 100)
-        answer = self._persist("POST", "/api/recurring/subscribe", body)
+        answer = self._persist(life, "POST", "/api/recurring/subscribe", body)
         if answer.status == 200:
             life.number = json.loads(answer.body)["subscriptionId"]
             with self._house.app.app_context(), reading():
@@ -141,7 +142,7 @@ class People:
             token = found.link_token if found is not None and found.ulid == life.ulid else ""  # empty: it is lost
         landings = []
         for _ in range(self._dice.choice([1, 1, 2, 2])):
-            answer = self._try("POST", f"/s/{token}")
+            answer = self._try(life, "POST", f"/s/{token}")
             found = answer.headers.get("Location", "") if answer and answer.status == 303 else ""
             if "vippsgateway" in found:
                 landings.append(self._agreement_behind(found))
@@ -154,7 +155,7 @@ class People:
         both = self._dice.random() < 0.4
         said_yes = [a for a in dict.fromkeys(landings if both else landings[-1:]) if self._decide(a, "approve")]
         if said_yes and self._dice.random() < 0.6:
-            self._come_back(said_yes[-1])
+            self._come_back(life, said_yes[-1])
         return bool(said_yes)
 
     def _agreement_behind(self, landing: str) -> str:
@@ -175,24 +176,24 @@ class People:
         self._house.tell(f"{decision} {agreement}: {answer.status}")
         return answer.status == 200 and decision == "approve"
 
-    def _come_back(self, agreement_id: str) -> None:
+    def _come_back(self, life: Life, agreement_id: str) -> None:
         with self._house.app.app_context(), reading():
             wanted = db.select(Agreement.return_id).where(Agreement.provider_agreement_id == agreement_id)
             found = db.session.scalar(wanted)
         if found:
-            self._try("POST", f"/api/recurring/return/{PARTNER}/{found}")
+            self._try(life, "POST", f"/api/recurring/return/{life.partner}/{found}")
 
     def cancel(self, life: Life) -> None:
         """Have the partner cancel it, by one contract or the other, at times twice."""
         if self._dice.random() < 0.3 and (agreements := self._agreements(life)):
-            if self._ask_directly("agreement/cancel", agreements[0]["id"]) == "done":
+            if self._ask_directly(life, "agreement/cancel", agreements[0]["id"]) == "done":
                 life.cancel_accepted_at = self._house.time.at
             return
-        answer = self._persist("DELETE", f"/api/recurring/cancel/{life.number}")
+        answer = self._persist(life, "DELETE", f"/api/recurring/cancel/{life.number}")
         if answer.status == 200 or b"Cancel" in answer.body:
             life.cancel_accepted_at = self._house.time.at
         if self._dice.random() < 0.3:
-            self._persist("DELETE", f"/api/recurring/cancel/{life.number}")
+            self._persist(life, "DELETE", f"/api/recurring/cancel/{life.number}")
 
     def _stop_in_app(self, life: Life) -> None:
         with self._house.app.app_context(), reading():
@@ -225,7 +226,7 @@ class People:
         asked = life.refunds.setdefault(charge["id"], {})
         asked[amount] = False
         item = {"agreement_id": charge["agreementId"], "charge_id": charge["id"], "price": amount}
-        asked[amount] = self._ask_directly("charge/refund", item) == "done"
+        asked[amount] = self._ask_directly(life, "charge/refund", item) == "done"
 
     def _refund_in_portal(self, life: Life) -> None:
         """Give money back without our knowing; without any webhook nobody would ever tell us."""
@@ -233,7 +234,9 @@ class People:
         if charge is None:
             return
         path = f"/recurring/v3/agreements/{charge['agreementId']}/charges/{charge['id']}/refund"
-        answer = self._house.portal(path, b'{"amount": 300, "description": "Sorry"}', f"{BY_HAND}{charge['id'][-30:]}")
+        answer = self._house.portal(
+            life.partner, path, b'{"amount": 300, "description": "Sorry"}', f"{BY_HAND}{charge['id'][-30:]}"
+        )
         self._house.tell(f"gives 300 of {charge['id']} back: {answer.status}")
         if answer.status < 300:
             life.portal[charge["id"]] = 300
@@ -253,7 +256,7 @@ class People:
                 "orderId": name,
             }
             path = f"/recurring/v3/agreements/{agreement['id']}/charges"
-            answer = self._house.portal(path, json.dumps(body).encode(), f"{BY_HAND}{name}")
+            answer = self._house.portal(life.partner, path, json.dumps(body).encode(), f"{BY_HAND}{name}")
             self._house.tell(f"takes the name {name}: {answer.status}")
             if answer.status < 300:
                 life.taken_names.add(name)
@@ -287,12 +290,12 @@ class People:
         name, amount = f"{life.order}-x{len(life.extras)}", 2500
         life.extras[name] = (amount, False)
         item = {"agreement_id": active[0]["id"], "charge_id": name, "price": amount}
-        told = self._ask_directly("charge/make", item)
+        told = self._ask_directly(life, "charge/make", item)
         life.extras[name] = (amount, told == "done")
 
     def _call_off(self, life: Life) -> None:
         """Call a payment off that is on its way to be taken, once there is one."""
-        for _ in range(16):
+        for _ in range(6):
             waiting = [c for c in self._charges(life) if c["status"] in _ON_THEIR_WAY]
             if waiting:
                 break
@@ -300,13 +303,13 @@ class People:
         else:
             return
         item = {"agreement_id": waiting[0]["agreementId"], "charge_id": waiting[0]["id"]}
-        if self._ask_directly("charge/cancel", item) == "done":
+        if self._ask_directly(life, "charge/cancel", item) == "done":
             life.called_off.add(waiting[0]["id"])
 
-    def _ask_directly(self, path: str, item: dict[str, Any] | str) -> str:
+    def _ask_directly(self, life: Life, path: str, item: dict[str, Any] | str) -> str:
         """Ask by the second contract until it is done or refused."""
         for _ in range(12):
-            answer = self._try("POST", f"/vipps-recurring-payments/{path}", [item])
+            answer = self._try(life, "POST", f"/vipps-recurring-payments/{path}", [item])
             found = json.loads(answer.body) if answer is not None and answer.status == 200 else {}
             if found.get("successes"):
                 return "done"
@@ -339,9 +342,9 @@ class People:
     def _wait(self, **by: float) -> None:
         self._house.rest(timedelta(**by))
 
-    def _try(self, method: str, path: str, body: Any = None) -> Reply | None:
+    def _try(self, life: Life, method: str, path: str, body: Any = None) -> Reply | None:
         raw = b"" if body is None else json.dumps(body).encode()
-        headers = {} if path.startswith(_FOR_PEOPLE) else _PARTNER
+        headers = {} if path.startswith(_FOR_PEOPLE) else _login(life.partner)
         try:
             answer = self._house.ask(method, SERVICE + path, headers, raw)
         except requests.ConnectionError:
@@ -350,10 +353,15 @@ class People:
         self._house.tell(f"{method} {path}: {answer.status}")
         return answer
 
-    def _persist(self, method: str, path: str, body: Any = None) -> Reply:
+    def _persist(self, life: Life, method: str, path: str, body: Any = None) -> Reply:
         """Ask until there is an answer that says yes or no."""
         while True:
-            answer = self._try(method, path, body)
+            answer = self._try(life, method, path, body)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 return answer
             self._wait(seconds=self._dice.choice([1, 30, 600]))
+
+
+def _login(partner: int) -> dict[str, str]:
+    login = base64.b64encode(f"{partner}:{factories.SECRET}-{partner}".encode()).decode()
+    return {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
