@@ -258,11 +258,11 @@ class Judge:
             times = sum(r["chargeId"] == name and r["amount"] == amount for r in ledger["refunds"])
             wholly = theirs[name]["summary"]["refunded"] == theirs[name]["summary"]["captured"]
             if (times > 1 and not self._may_be_doubled(name)) or (
-                is_told and not times and not wholly and not self._is_failure_told(name)
+                is_told and not times and not wholly and not self._is_told("refund.failed", name)
             ):
                 yield f"S6: {amount} of {name} went back {times} times; told: {is_told}"
         for name in life.called_off:
-            if theirs[name]["summary"]["captured"]:
+            if theirs[name]["summary"]["captured"] and not self._is_told("charge.cancel_failed", name):
                 yield f"S3: {name} was told to be called off, and is paid"
         for name, (amount, is_told) in life.extras.items():
             found = [c for c in theirs if c == name or c.endswith(f"-{name}")]
@@ -279,9 +279,9 @@ class Judge:
         is_late = any(path.endswith(f"/{name}/refund") for path in self._house.late)
         return (is_keyless and (is_late or is_nameless)) or (is_nameless and self._house.lost is not None)
 
-    def _is_failure_told(self, name: str) -> bool:
-        query = "SELECT 1 FROM events WHERE type = 'refund.failed' AND json_extract(data, '$.charge') = ?"
-        return self._look.execute(query, (name,)).fetchone() is not None
+    def _is_told(self, event: str, name: str) -> bool:
+        query = "SELECT 1 FROM events WHERE type = ? AND json_extract(data, '$.charge') = ?"
+        return self._look.execute(query, (event, name)).fetchone() is not None
 
     def _ended(self, life: Life) -> bool:
         query = "SELECT 1 FROM subscriptions WHERE ulid = ? AND status <> 'ACTIVE'"
