@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _READING = "the books are being read back"
 RECONCILED = "the books were read back: look at `flask proof --vipps`, then `flask charges start`"
 _STATUSES = (AgreementStatus.ACTIVE, AgreementStatus.STOPPED, AgreementStatus.PENDING)
+_UNSENT = frozenset({ChargeStatus.PLANNED, ChargeStatus.VOID})
 _EXTRA = -1
 # Numbers may have been given away after the last note.
 _GAP = 1000
@@ -98,8 +99,8 @@ class Reconcile:
                 charge = known.get(each.name) or self._enter_missing(subscription, agreement, each, report)
                 if charge is None:
                     continue
-                is_planned = charge.status == ChargeStatus.PLANNED and charge.sends == 0
-                if is_planned and charge.period > 0 and charge.agreement_id == agreement.id:
+                was_unsent = charge.status in _UNSENT and charge.sends == 0
+                if was_unsent and charge.period > 0 and charge.agreement_id == agreement.id:
                     # It was sent after the backup: at a new price perhaps, or on a later day.
                     charge.amount, charge.due_on = each.amount, each.due_on or charge.due_on
                     charged[charge.period] = charge.amount

@@ -382,3 +382,27 @@ def test_a_change_that_was_under_way_at_the_backup_counts_from_where_it_did(
     assert subscription(number).amount == 10900
     live(jobs, payments, time, days=31, step=2)
     assert_each_period_is_paid_once(payments)
+
+
+@pytest.mark.parametrize("amount", [9900, 10900])
+def test_what_was_planned_was_charged_and_ended_after_the_backup_stands_in_the_books(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, amount: int
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    live(jobs, payments, time, days=24, step=2)
+    rows = backup()
+    if amount != 9900:
+        services.changes.change(number, NewTerms(amount=amount))
+    live(jobs, payments, time, days=10, step=2)
+    assert [(c.period, c.captured) for c in charges(number)] == [(0, 9900), (1, amount)]
+    services.subscriptions.cancel(number)
+    settle(jobs)
+
+    restore(rows)
+    assert read_back(services) == []
+    settle(jobs)
+
+    assert subscription(number).status == SubscriptionStatus.STOPPED
+    assert [(c.period, c.status, c.captured) for c in charges(number)][1] == (1, ChargeStatus.CHARGED, amount)
+    assert proof.examine() == []
