@@ -463,6 +463,22 @@ def test_what_is_put_back_is_charged_at_the_price_that_the_app_shows(
     assert proof.examine() == []
 
 
+def test_what_was_called_off_at_vipps_comes_again_at_the_new_price(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = ended(services, payments, jobs, time, after=27)
+    settle(jobs)
+    assert charges(number)[-1].status == ChargeStatus.CANCELLED
+    services.changes.change(number, NewTerms(amount=10900))
+    settle(jobs)
+
+    endings.keep(number)
+    live(jobs, payments, time, days=10)
+
+    assert [(c.amount, c.captured) for c in charges(number)] == [(9900, 9900), (9900, 0), (10900, 10900)]
+    assert proof.examine() == []
+
+
 def test_what_has_left_keeps_its_price_when_it_is_put_back(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):

@@ -85,16 +85,17 @@ class Judge:
             raise Violation("; ".join(problems))
 
     def _without_the_forgotten(self, ledger: Ledger) -> tuple[Ledger, list[Life]]:
-        """Leave out whose books are gone, and may be: all of it ended, and its money moved last, long ago."""
+        """Leave out whose books are gone, and may be: all ended long ago, or a restore left them to a person."""
         agreements = ledger["agreements"]
         whose = {a["id"]: a["externalId"] for a in agreements}
         last = [(a["externalId"], a["stop"] or a["created"]) for a in agreements]
         last += [(whose[c["agreementId"]], c["history"][-1]["occurred"]) for c in ledger["charges"]]
         first_year = str(self._house.time.at.year - _BOOK_YEARS)
-        kept = {ulid for (ulid,) in self._look.execute("SELECT ulid FROM subscriptions")}
-        kept |= {a["externalId"] for a in agreements if a["status"] == "ACTIVE"}
-        kept |= {ulid for ulid, at in last if at >= first_year}
-        gone = set(whose.values()) - kept
+        ours = {ulid for (ulid,) in self._look.execute("SELECT ulid FROM subscriptions")}
+        lives = {a["externalId"] for a in agreements if a["status"] == "ACTIVE"}
+        named = {whose[agreement_id] for agreement_id in self._operators.strangers}
+        gone = set(whose.values()) - lives - {ulid for ulid, at in last if at >= first_year} | named
+        gone -= ours
         left = {
             "agreements": [a for a in agreements if a["externalId"] not in gone],
             "charges": [c for c in ledger["charges"] if whose[c["agreementId"]] not in gone],

@@ -18,11 +18,15 @@ from tests.simulation.people import People
 
 
 class Operators:
-    """Those who run it. held: from when until when nothing new was to be charged, and whose (None: everybody's)."""
+    """Those who run it. held: from when until when nothing new was to be charged, and whose (None: everybody's).
+
+    strangers: agreements that were read back, and left to a person since nobody can say whose they are.
+    """
 
     def __init__(self, house: House, people: People, *, days: int) -> None:
         self._house, self._people, self._days = house, people, days
         self._dice = house.dice
+        self.strangers: set[str] = set()
         self.held: list[tuple[datetime, datetime, int | None]] = []
         house.spawn("outages", lambda: self._outages(house.weather))
         house.spawn("partner's outages", lambda: self._outages(house.partner.weather))
@@ -88,6 +92,7 @@ class Operators:
         noted = [marks for path in sorted(paths) if (marks := journal.read(path, self._house.database.url))]
         services = self._house.app.extensions[reach.SERVICES]
         report = services.reconcile.run(max(noted, key=lambda marks: marks.operations, default=None), self._wait_s)
+        self.strangers.update(report.strangers)
         self._house.tell(f"read back: {dict(report.counts)}, {report.strangers}")
 
     def _wait(self, **by: float) -> None:

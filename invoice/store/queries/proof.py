@@ -155,7 +155,9 @@ def another_price() -> Found:
         .scalar_subquery()
     )
     price = case((Charge.period == 0, Agreement.initial_amount), else_=func.coalesce(before, Subscription.amount))
-    is_renewal = and_(~Charge.is_extra, ~Charge.is_surplus, Charge.status.not_in([_C.VOID, _C.REFUSED]))
+    # One that was called off took nothing, and the next of its period may come at a new price.
+    never = [_C.VOID, _C.REFUSED, _C.CANCELLED]
+    is_renewal = and_(~Charge.is_extra, ~Charge.is_surplus, Charge.status.not_in(never))
     return of_charge(or_(and_(is_renewal, Charge.amount != price), Charge.currency != Subscription.currency))
 
 
