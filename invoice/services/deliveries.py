@@ -39,7 +39,7 @@ _ROUND_S = 0.25  # at most so long in one round while partners answer quickly
 _BLINK_S = 0.02  # so long is an answer waited for before other work goes on
 _IDLE_S = 0.25  # likewise, when there is no other work
 _ALARMS = (timedelta(hours=1), timedelta(hours=24))
-_AWAY = timedelta(hours=1)
+_AWAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,7 @@ def _claim(lane_id: int, most: int) -> list[tuple[Claim, Letter]]:
             # While we were away, or since the day to which the books were set back, nobody tried: that does not count.
             if now - delivery.next_at > _AWAY:
                 delivery.owed_since += now - delivery.next_at
+                delivery.next_at = now
         events = {d.id: db.session.get_one(Event, d.event_id).public_id for d, _ in found}
         return [(_claim_of(d, events[d.id]), letter) for d, letter in found if letter is not None]
 

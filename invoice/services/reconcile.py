@@ -69,7 +69,7 @@ class Reconcile:
             marks = queries.marks()
             last = noted or marks
             queries.skip_numbers({name: number + _GAP for name, number in last.as_dict().items()})
-            report.last_refund = last.refunds + _GAP
+            report.last_refund = max(last.refunds, marks.refunds) + _GAP
             report.counts["acts in doubt"] = queries.doubt_open_operations()
         for payments in self._accounts.every():
             for status in _STATUSES:
@@ -95,15 +95,17 @@ class Reconcile:
             subscription = queries.lock_subscription(agreement.subscription_id)
             known = queries.lock_charges_named(agreement.account, [each.name for each in charges])
             charged = {}
-            for each in charges:
-                charge = known.get(each.name) or self._enter_missing(subscription, agreement, each, report)
+            for each in sorted(charges, key=_place):  # the attempt that ended before the one in its place
+                planned = known.get(each.name)
+                charge = planned or self._enter_missing(subscription, agreement, each, report)
                 if charge is None:
                     continue
                 was_unsent = charge.status in _UNSENT and charge.sends == 0
                 if was_unsent and charge.period > 0 and charge.agreement_id == agreement.id:
                     # It was sent after the backup: at a new price perhaps, or on a later day.
+                    if each.status != ChargeStatus.CANCELLED and (planned is None or planned.amount != each.amount):
+                        charged[charge.period] = each.amount
                     charge.amount, charge.due_on = each.amount, each.due_on or charge.due_on
-                    charged[charge.period] = charge.amount
                 charge.sends = max(charge.sends, 1)
                 books.adopt(subscription, charge, each, bells=bells)
                 report.counts["refunds entered"] += refunds.take_up(charge, each.refunds, report.last_refund)
@@ -194,23 +196,25 @@ class Reconcile:
     ) -> None:
         """What was charged, and what the app shows, at a price that the books do not know was changed after the backup.
 
-        charged: period -> amount, of what was sent since.
+        charged: period -> amount, of what was sent since and was not planned so.
         """
         for period in sorted(charged):
             _change(subscription, charged[period], period, report)
         shown = view.amount or subscription.amount
-        if subscription.status == SubscriptionStatus.ACTIVE and shown != subscription.amount:
+        if subscription.status == SubscriptionStatus.ACTIVE and (charged or shown != subscription.amount):
             from_period = queries.reprice_planned(subscription.id, shown) or subscription.next_period
             _change(subscription, shown, from_period, report)
 
 
 def _change(subscription: Subscription, amount: int, from_period: int, report: Report) -> None:
-    """Write down that the price was another from a period on, in place of what was still to be changed."""
+    """Write down that the price was another from a period on; what was still to be changed to it brings its words."""
     if amount == subscription.amount:
         return
     now = utc_now()
     waiting = queries.open_change(subscription.id)
-    if waiting is not None:
+    if waiting is not None and waiting.amount in (None, amount):
+        waiting.amount_before = amount
+    elif waiting is not None:
         waiting.status, waiting.settled_at = ChangeStatus.VOID, now
     before, subscription.amount = subscription.amount, amount
     change = Change(
@@ -226,3 +230,8 @@ def _change(subscription: Subscription, amount: int, from_period: int, report: R
     db.session.flush()
     report.counts["prices taken over"] += 1
     outbox.record(subscription, "subscription.changed", amount=amount, from_period=from_period)
+
+
+def _place(view: ChargeView) -> tuple[int, int]:
+    name = parse_charge_name(view.name)
+    return (0, 0) if name is None else name[1:]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import timedelta
 from hashlib import sha256
 
+from invoice.clock import utc_now
 from invoice.errors import Conflict, Invalid, InvoiceError
 from invoice.lifecycle import RefundStatus
 from invoice.services import refunds
@@ -13,6 +16,11 @@ from invoice.services.outcomes import Outcome, Standing
 from invoice.store import queries
 from invoice.store.db import db
 from invoice.store.models import Refund
+
+logger = logging.getLogger(__name__)
+
+# As long as an Idempotency-Key is remembered: nobody asks once more for something older.
+_ASKED_AGAIN_WITHIN = timedelta(days=30)
 
 
 def mark_of(key: str | None, number: int, wish: Wish) -> str:
@@ -29,14 +37,23 @@ def enter(charge_id: int, wish: Wish, mark: str) -> int | Outcome | InvoiceError
     An error in its place: no such refund is possible now.
     """
     subscription, charge = queries.lock_charge(charge_id)
-    known = queries.refund_marked(charge.id, mark) or queries.refund_marked(charge.id, refunds.lost_mark(wish.amount))
+    known = queries.refund_marked(charge.id, mark) or _lost(charge.id, wish.amount, mark)
     if known is not None:
-        known.mark = mark
         return _known(wish, known)
     try:
         return refunds.ask(subscription, charge, wish.amount, wish.description or subscription.name, mark=mark)
     except (Conflict, Invalid) as error:
         return _in_words(error)
+
+
+def _lost(charge_id: int, amount: int, mark: str) -> Refund | None:
+    """Return a refund of that amount whose request was lost not long ago; it is this request's from now on."""
+    found = queries.refund_marked(charge_id, refunds.lost_mark(amount))
+    if found is None or utc_now() - found.created_at > _ASKED_AGAIN_WITHIN:
+        return None
+    logger.warning("Refund %s was read back after a restore: a request for as much is taken for its own.", found.id)
+    found.mark = mark
+    return found
 
 
 def withdraw(claim: Claim) -> None:

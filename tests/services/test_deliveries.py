@@ -444,6 +444,7 @@ def test_time_in_which_nobody_tried_is_not_counted(
     settle(jobs)
 
     assert (statuses(number), rows(number)[0].tries) == (["READY"], tried + 1)
+    assert rows(number)[0].owed_since < time.at
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 400, 401, 404, 410, 429, 500, 503])

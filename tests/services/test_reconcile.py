@@ -12,8 +12,8 @@ from flask import Flask
 from sqlalchemy import delete, insert, select
 
 from invoice.engine.inline import Engine
-from invoice.lifecycle import AgreementStatus, ChargeStatus, SubscriptionStatus
-from invoice.services import brakes, proof
+from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, SubscriptionStatus
+from invoice.services import brakes, endings, proof
 from invoice.services.changes import NewTerms
 from invoice.services.entries import Wish
 from invoice.services.jobs import Jobs, Services
@@ -405,4 +405,76 @@ def test_what_was_planned_was_charged_and_ended_after_the_backup_stands_in_the_b
 
     assert subscription(number).status == SubscriptionStatus.STOPPED
     assert [(c.period, c.status, c.captured) for c in charges(number)][1] == (1, ChargeStatus.CHARGED, amount)
+    assert proof.examine() == []
+
+
+def test_what_waits_still_gets_the_price_at_which_another_left_after_the_backup(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments, interval=Interval.WEEK)
+    brakes.stop(None, "held")
+    live(jobs, payments, time, days=9, step=1)
+    assert renewals(number) == [(1, ChargeStatus.PLANNED), (2, ChargeStatus.PLANNED)]
+    rows = backup()
+    brakes.start(None)
+    services.changes.change(number, NewTerms(amount=10900))
+    settle(jobs)
+
+    restore(rows)
+    read_back(services)
+    live(jobs, payments, time, days=14, step=1)
+
+    assert {c.amount for c in charges(number) if c.period > 0} == {10900}
+    assert proof.examine() == []
+
+
+def test_a_change_that_was_asked_for_before_the_backup_keeps_its_words(
+    services: Services, payments: FakePayments, jobs: Jobs
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    services.changes.change(number, NewTerms(amount=10900, name="Avisen+"))
+    rows = backup()
+    settle(jobs)
+
+    restore(rows)
+    read_back(services)
+    settle(jobs)
+
+    assert (subscription(number).amount, subscription(number).name) == (10900, "Avisen+")
+    assert proof.examine() == []
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_the_order_in_which_vipps_lists_attempts_does_not_matter(
+    services: Services,
+    payments: FakePayments,
+    jobs: Jobs,
+    time: StandingClock,
+    monkeypatch: pytest.MonkeyPatch,
+    planned: bool,
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    live(jobs, payments, time, days=24, step=2)
+    early = backup()
+    live(jobs, payments, time, days=4, step=1)
+    rows = early if planned else backup()
+    endings.end_with_period(number)
+    settle(jobs)
+    services.changes.change(number, NewTerms(amount=10900))
+    settle(jobs)
+    endings.keep(number)
+    live(jobs, payments, time, days=1, step=1)
+    there = payments.list_charges
+
+    restore(rows)
+    monkeypatch.setattr(payments, "list_charges", lambda agreement_id: there(agreement_id)[::-1])
+    read_back(services)
+    settle(jobs)
+
+    found = [(c.amount, c.status) for c in charges(number) if c.period == 1]
+    assert found[0] == (9900, ChargeStatus.CANCELLED)
+    assert [amount for amount, _ in found] == [9900, 10900]
     assert proof.examine() == []
