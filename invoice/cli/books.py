@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from flask.cli import ScriptInfo, pass_script_info
@@ -51,8 +53,16 @@ def _whose(partner_id: int | None) -> str:
 
 
 @click.command("reconcile")
+@click.option(
+    "--belongs-to",
+    "owners",
+    type=(str, int),
+    multiple=True,
+    metavar="AGREEMENT PARTNER",
+    help="Whose an agreement is that was printed as nobody's, such as agr_5kSeqz 10295.",
+)
 @pass_script_info
-def reconcile(info: ScriptInfo) -> None:
+def reconcile(info: ScriptInfo, owners: Sequence[tuple[str, int]]) -> None:
     """After a restore: read back from Vipps what has happened since, and enter it; nothing leaves meanwhile.
 
     Charging stays held afterwards: look at what is printed and at `flask proof --vipps`, then `flask charges start`.
@@ -61,11 +71,15 @@ def reconcile(info: ScriptInfo) -> None:
     settings = app.extensions[SETTINGS]
     noted = journal.read(Path(settings.invoice_journal), settings.invoice_database_url)
     with app.app_context(), in_words():
-        report = app.extensions[SERVICES].reconcile.run(noted, _wait)
+        report = app.extensions[SERVICES].reconcile.run(noted, _wait, dict(owners))
     for what, count in sorted(report.counts.items()):
         click.echo(f"{count} {what}")
     for stranger in report.strangers:
-        click.echo(f"agreement {stranger} is ours, and nobody here can say whose: enter it by hand")
+        what = f"{stranger.product_name}, managed at {urlsplit(stranger.manage_url).netloc}"
+        click.echo(
+            f"agreement {stranger.agreement_id} ({what}) is ours, and nobody here can say whose: "
+            f"flask reconcile --belongs-to {stranger.agreement_id} PARTNER"
+        )
     click.echo(RECONCILED)
 
 

@@ -23,12 +23,11 @@ from invoice.store.models import Subscription
 logger = logging.getLogger(__name__)
 
 
-def subscription_of(view: AgreementView, account: str, settings: Settings) -> bool:
+def subscription_of(view: AgreementView, partner_id: int | None, account: str, settings: Settings) -> bool:
     """Write down the subscription that an agreement of ours belongs to, in the caller's transaction.
 
-    False when nobody can tell whose it is: the account serves several partners, and none has that manage address.
+    False when nobody can tell whose it is (None), or what it costs.
     """
-    partner_id = _partner_of(view, account)
     if partner_id is None or view.interval is None or not view.amount:
         logger.error("Agreement %s is of a subscription that is lost, and of nobody known.", view.agreement_id)
         return False
@@ -62,8 +61,11 @@ def subscription_of(view: AgreementView, account: str, settings: Settings) -> bo
     return True
 
 
-def _partner_of(view: AgreementView, account: str) -> int | None:
-    """Return whose an agreement is: the account's owner, or the one partner whose subscriptions are managed there."""
+def partner_of(view: AgreementView, account: str) -> int | None:
+    """Return whose an agreement is: the account's owner, or the one partner whose subscriptions are managed there.
+
+    None when nobody can tell: the account serves several partners, and none has that manage address.
+    """
     owner = queries.owner_of(account)
     if owner is not None:
         return owner

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from invoice.clock import business_date, utc_now
 from invoice.config import Settings
+from invoice.errors import NotFound
 from invoice.lifecycle import AgreementStatus, ChangeStatus, ChargeStatus, SubscriptionStatus
 from invoice.names import is_ours, parse_charge_name
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
@@ -30,7 +32,6 @@ logger = logging.getLogger(__name__)
 _READING = "the books are being read back"
 RECONCILED = "the books were read back: look at `flask proof --vipps`, then `flask charges start`"
 _STATUSES = (AgreementStatus.ACTIVE, AgreementStatus.STOPPED, AgreementStatus.PENDING)
-_UNSENT = frozenset({ChargeStatus.PLANNED, ChargeStatus.VOID})
 _EXTRA = -1
 # Numbers may have been given away after the last note.
 _GAP = 1000
@@ -40,12 +41,12 @@ _GAP = 1000
 class Report:
     """What was found. strangers: agreements at the provider that nobody here can say whose they are.
 
-    last_refund: no refund of ours had a higher number.
+    owners: agreement -> partner, as a person has said.
     """
 
+    owners: Mapping[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    strangers: list[str] = field(default_factory=list)
-    last_refund: int = 0
+    strangers: list[AgreementView] = field(default_factory=list)
 
 
 class Reconcile:
@@ -56,20 +57,24 @@ class Reconcile:
         self._accounts = accounts
         self._consents = consents
 
-    def run(self, noted: queries.Marks | None, wait: Wait) -> Report:
+    def run(self, noted: queries.Marks | None, wait: Wait, owners: Mapping[str, int] | None = None) -> Report:
         """Bring the books up to the provider, all accounts; afterwards charging stays held until an operator starts it.
 
         noted: how far the books had come, as far as anybody knows.
         wait: how to let seconds pass, where the provider wants that.
-        Raises ProviderError when the provider cannot say for long: run it again.
+        owners: agreement -> partner, as a person says, of those that nobody here can say whose they are.
+        Raises NotFound for a partner that does not exist, ProviderError when the provider cannot say for long: run it
+        again.
         """
-        report = Report()
+        report = Report(owners=owners or {})
+        with reading():
+            for partner_id in set(report.owners.values()) - set(queries.partner_ids()):
+                raise NotFound(f"There is no partner {partner_id}.")
         with transaction():
             brakes.pull(None, _READING, is_frozen=True)
             marks = queries.marks()
             last = noted or marks
             queries.skip_numbers({name: number + _GAP for name, number in last.as_dict().items()})
-            report.last_refund = max(last.refunds, marks.refunds) + _GAP
             report.counts["acts in doubt"] = queries.doubt_open_operations()
         for payments in self._accounts.every():
             for status in _STATUSES:
@@ -100,7 +105,7 @@ class Reconcile:
                 charge = planned or self._enter_missing(subscription, agreement, each, report)
                 if charge is None:
                     continue
-                was_unsent = charge.status in _UNSENT and charge.sends == 0
+                was_unsent = charge.status in books.UNSENT and charge.sends == 0
                 if was_unsent and charge.period > 0 and charge.agreement_id == agreement.id:
                     # It was sent after the backup: at a new price perhaps, or on a later day.
                     if each.status != ChargeStatus.CANCELLED and (planned is None or planned.amount != each.amount):
@@ -108,7 +113,7 @@ class Reconcile:
                     charge.amount, charge.due_on = each.amount, each.due_on or charge.due_on
                 charge.sends = max(charge.sends, 1)
                 books.adopt(subscription, charge, each, bells=bells)
-                report.counts["refunds entered"] += refunds.take_up(charge, each.refunds, report.last_refund)
+                report.counts["refunds entered"] += refunds.take_up(charge, each.refunds)
             if subscription.is_scheduled and agreement.is_adopted:
                 self._take_up_prices(subscription, charged, view, report)
 
@@ -121,17 +126,21 @@ class Reconcile:
             if not view.external_id or not is_ours(view.external_id):
                 return None  # signed elsewhere: its partner brings it when it is used
             is_lost = queries.subscription_by_ulid(view.external_id) is None
-            if is_lost and not rebuild.subscription_of(view, payments.account, self._settings):
-                report.strangers.append(view.agreement_id)
+            if is_lost and not self._make_anew(view, payments.account, report.owners):
+                report.strangers.append(view)
                 return None
             report.counts["subscriptions made anew"] += is_lost
         if not self._consents.find(view.external_id, view.agreement_id, payments.account):
-            report.strangers.append(view.agreement_id)
+            report.strangers.append(view)
             return None
         report.counts["agreements entered"] += 1
         with transaction():
             found = queries.agreement_by_provider_id(view.agreement_id)
             return None if found is None else found.id
+
+    def _make_anew(self, view: AgreementView, account: str, owners: Mapping[str, int]) -> bool:
+        partner_id = owners.get(view.agreement_id) or rebuild.partner_of(view, account)
+        return rebuild.subscription_of(view, partner_id, account, self._settings)
 
     def _enter_missing(
         self, subscription: Subscription, agreement: Agreement, view: ChargeView, report: Report

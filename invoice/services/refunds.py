@@ -82,25 +82,22 @@ def request(subscription: Subscription, charge: Charge, amount: int, reason: str
     return refund.id
 
 
-def take_up(charge: Charge, given_back: Sequence[tuple[str, int]], last: int) -> int:
+def take_up(charge: Charge, given_back: Sequence[tuple[str, int]]) -> int:
     """Enter the refunds that we sent and whose rows were lost, known by their keys; return how many there were.
 
-    given_back: key and amount of each, as the provider tells them.  last: no refund of ours had a higher number.
+    given_back: key and amount of each, as the provider tells them.
     """
-    known, found = queries.refund_keys(charge.id), 0
-    for key, amount in given_back:
-        # What was given back in the portal has no such key, and is not searched for.
-        number = _number_of(charge, key, amount, last) if key not in known and is_derived(key) else None
-        if number is not None and db.session.get(Refund, number) is None:
+    # What was given back in the portal has no such key, and is not searched for.
+    known = queries.refund_keys(charge.id)
+    unknown = [(key, amount) for key, amount in given_back if key not in known and is_derived(key)]
+    numbers = [n for some in queries.lost_refund_numbers() for n in reversed(some)] if unknown else []
+    found = 0
+    for key, amount in unknown:
+        sent = (n for n in numbers if idempotency_key(_name(charge, n), REFUND, str(amount)) == key)
+        if (number := next(sent, None)) is not None:
             db.session.add(_lost(number, charge, amount))
             found += 1
     return found
-
-
-def _number_of(charge: Charge, key: str, amount: int, last: int) -> int | None:
-    """Return which of our refunds a key was made for."""
-    numbers = range(last, 0, -1)
-    return next((n for n in numbers if idempotency_key(_name(charge, n), REFUND, str(amount)) == key), None)
 
 
 def _lost(number: int, charge: Charge, amount: int) -> Refund:

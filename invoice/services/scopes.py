@@ -30,7 +30,7 @@ from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, Subscript
 from invoice.money import MINIMUM
 from invoice.names import charge_name, new_guid, new_token, new_ulid
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
-from invoice.services import books, outbox
+from invoice.services import books, outbox, refunds
 from invoice.services.accounts import Accounts
 from invoice.services.partners import PartnerView
 from invoice.store import queries
@@ -277,6 +277,7 @@ def _enter_charge(held: Held, view: ChargeView, today: date) -> int:
             )
             db.session.add(charge)
             db.session.flush()
+            refunds.take_up(charge, view.refunds)  # it stood in the books that were lost, perhaps
         # While it stood in no book, a webhook about it found nothing to ring.
         books.adopt(subscription, charge, view, bells={})
         return charge.id

@@ -18,6 +18,7 @@ from tests.conftest import StandingClock
 from tests.factories import a_partner, a_wish, an_active_subscription, charges, settle, the_partner
 from tests.fakes import FakePayments
 from tests.services.test_charges import live
+from tests.services.test_reconcile import backup, restore
 
 
 def run(app: Flask, command: click.Command, *words: str) -> tuple[int, str]:
@@ -210,3 +211,22 @@ def test_reconcile_prints_what_it_found_and_leaves_charging_held(
     assert "2 agreements" in said
     assert said.splitlines()[-1].endswith("then `flask charges start`")
     assert run(app, charges_command, "brakes")[0] == 1
+
+
+def test_reconcile_prints_the_agreements_of_nobody_known_and_is_told_whose_they_are(
+    app: Flask, services: Services, payments: FakePayments
+):
+    a_partner()
+    rows = backup()
+    an_active_subscription(services, payments)
+    restore(rows)
+    a_partner(10296)
+
+    code, said = run(app, reconcile)
+    named = run(app, reconcile, "--belongs-to", payments.newest(), "10296")
+
+    assert code == 0
+    assert f"flask reconcile --belongs-to {payments.newest()} PARTNER" in said
+    assert "1 subscriptions made anew" in named[1]
+    assert "--belongs-to" not in named[1]
+    assert run(app, reconcile, "--belongs-to", "agr_x", "4711")[0] == 1

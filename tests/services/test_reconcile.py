@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import delete, insert, select
 
 from invoice.engine.inline import Engine
+from invoice.errors import NotFound
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, SubscriptionStatus
 from invoice.services import brakes, endings, proof
 from invoice.services.changes import NewTerms
@@ -19,10 +20,20 @@ from invoice.services.entries import Wish
 from invoice.services.jobs import Jobs, Services
 from invoice.services.journal import WENT_BACK, Journal, note, read
 from invoice.services.outcomes import Standing
+from invoice.services.partners import PartnerView
 from invoice.store.db import Base, db, reading, transaction
 from tests.conftest import StandingClock
-from tests.factories import a_partner, an_active_subscription, charges, settle, subscription, the_partner
+from tests.factories import (
+    a_partner,
+    an_active_subscription,
+    charges,
+    event_types,
+    settle,
+    subscription,
+    the_partner,
+)
 from tests.fakes import FakePayments
+from tests.services.asking import Elsewhere
 from tests.services.test_charges import live
 
 pytestmark = pytest.mark.usefixtures("housekeeping")
@@ -63,7 +74,7 @@ def run(engine: Engine) -> None:
 def read_back(services: Services) -> list[str]:
     report = services.reconcile.run(None, lambda _: None)
     brakes.start(None)
-    return report.strangers
+    return [view.agreement_id for view in report.strangers]
 
 
 def assert_each_period_is_paid_once(payments: FakePayments) -> None:
@@ -232,6 +243,11 @@ def test_an_agreement_of_nobody_known_is_named(services: Services, payments: Fak
 
     assert strangers == [payments.newest()]
     assert payments.agreements[strangers[0]].view.status == AgreementStatus.ACTIVE
+    with pytest.raises(NotFound, match="99"):
+        services.reconcile.run(None, lambda _: None, {strangers[0]: 99})
+    assert services.reconcile.run(None, lambda _: None, {strangers[0]: 10296}).strangers == []
+    assert (subscription(1).partner_id, subscription(1).status) == (10296, SubscriptionStatus.ACTIVE)
+    assert read_back(services) == []
 
 
 def test_another_database_has_a_note_of_its_own(app: Flask, services: Services, tmp_path: Path):
@@ -294,6 +310,56 @@ def test_a_refund_that_is_asked_for_again_after_its_row_was_lost_goes_out_once(
     assert payments.charge(charge.name).refunded == charges(number)[0].refunded == 500
     assert services.direct.refund(the_partner(), wish, mark="b" * 64).standing == Standing.DONE
     assert payments.charge(charge.name).refunded == 900  # another wish, and no other was lost
+    assert proof.examine() == []
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_refund_of_a_charge_made_elsewhere_goes_out_once_though_all_its_rows_are_lost(
+    services_of_owner: Services, owner: PartnerView, unit: Elsewhere, is_early: bool
+):
+    unit.sign()
+    unit.hold("portal-1", ChargeStatus.CHARGED, amount=700, captured=700)
+    wish = Wish("agr_old", 300, charge_id="portal-1")
+    rows = backup()
+    if is_early:
+        services_of_owner.direct.make(owner, {0: Wish("agr_old", 500)}, key=None)
+        rows = backup()
+    assert services_of_owner.direct.refund(owner, wish, mark="m").standing == Standing.DONE
+
+    restore(rows)
+    services_of_owner.reconcile.run(None, lambda _: None)
+    brakes.start(None)
+
+    assert services_of_owner.direct.refund(owner, wish, mark="m").standing == Standing.DONE
+    assert unit.charge("portal-1").refunded == 300
+    assert services_of_owner.direct.refund(owner, wish, mark="another").standing == Standing.DONE
+    assert unit.charge("portal-1").refunded == 600
+
+
+def test_what_was_sent_at_another_price_after_the_backup_is_not_set_aside_before_it_is_read_back(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock, engine: Engine
+):
+    a_partner()
+    number = an_active_subscription(services, payments)
+    live(jobs, payments, time, days=24, step=2)
+    run(engine)
+    rows = backup()
+    services.changes.change(number, NewTerms(amount=10900))
+    live(jobs, payments, time, days=10, step=2)
+    run(engine)
+    [_, charge] = charges(number)
+    time.move(seconds=10)
+
+    restore(rows)
+    run(engine)
+    ring = {"agreement_id": "agr_1", "external_id": None, "charge_name": charge.name}
+    services.inbox.take_webhook(json.dumps(ring).encode(), "123456")
+    run(engine)
+    read_back(services)
+    run(engine)
+
+    assert [(c.period, c.captured) for c in charges(number)] == [(0, 9900), (1, 10900)]
+    assert "charge.quarantined" not in event_types(number)
     assert proof.examine() == []
 
 

@@ -20,7 +20,7 @@ from tests.simulation.people import People
 class Operators:
     """Those who run it. held: from when until when nothing new was to be charged, and whose (None: everybody's).
 
-    strangers: agreements that were read back, and left to a person since nobody can say whose they are.
+    strangers: agreements that were read back, and of which no partner has ever heard either.
     """
 
     def __init__(self, house: House, people: People, *, days: int) -> None:
@@ -90,10 +90,17 @@ class Operators:
     def _read_back(self) -> None:
         paths = self._house.folder.glob("worker*.json")
         noted = [marks for path in sorted(paths) if (marks := journal.read(path, self._house.database.url))]
-        services = self._house.app.extensions[reach.SERVICES]
-        report = services.reconcile.run(max(noted, key=lambda marks: marks.operations, default=None), self._wait_s)
-        self.strangers.update(report.strangers)
-        self._house.tell(f"read back: {dict(report.counts)}, {report.strangers}")
+        last = max(noted, key=lambda marks: marks.operations, default=None)
+        reconcile = self._house.app.extensions[reach.SERVICES].reconcile
+        report = reconcile.run(last, self._wait_s)
+        self._house.tell(f"read back: {dict(report.counts)}")
+        # Nobody here can say whose these are: their partners can.
+        whose = {life.ulid: life.partner for life in self._people.lives if life.ulid}
+        owners = {v.agreement_id: whose[v.external_id] for v in report.strangers if v.external_id in whose}
+        if owners:
+            report = reconcile.run(last, self._wait_s, owners)
+            self._house.tell(f"read back again: {owners}")
+        self.strangers.update(view.agreement_id for view in report.strangers)
 
     def _wait(self, **by: float) -> None:
         self._house.rest(timedelta(**by))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, literal, select, text, union_all, update
 
 from invoice.lifecycle import ChargeStatus, OperationStatus, RefundStatus
 from invoice.store.db import Base, db
@@ -35,6 +35,10 @@ _FIRST = text(
     "INSERT INTO sqlite_sequence (name, seq) SELECT :name, 0"
     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
 )
+_LAST = {
+    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = :name"),
+    "postgresql": text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'id')::regclass)"),
+}
 _TIMELINE = text("SELECT timeline_id FROM pg_control_checkpoint()")
 
 
@@ -98,6 +102,16 @@ def skip_numbers(until: Mapping[str, int]) -> None:
             sequence = func.pg_get_serial_sequence(table, "id")
             last = select(func.coalesce(func.max(_NUMBERED[table].id), 0)).scalar_subquery()  # type: ignore[attr-defined]
             db.session.execute(select(func.setval(sequence, func.greatest(last, number, 1))))
+
+
+def lost_refund_numbers() -> list[range]:
+    """Return the numbers that were given to refunds and stand in no row, or are taken for given; the newest first."""
+    last = db.session.execute(_LAST[db.session.get_bind().dialect.name], {"name": "refunds"}).scalar() or 0
+    ids = union_all(select(literal(0).label("id")), select(Refund.id)).subquery()
+    following = func.lead(ids.c.id, 1, int(last) + 1).over(order_by=ids.c.id)
+    pairs = select(ids.c.id, following.label("following")).subquery()
+    gaps = select(pairs).where(pairs.c.following > pairs.c.id + 1).order_by(pairs.c.id.desc())
+    return [range(before + 1, after) for before, after in db.session.execute(gaps)]
 
 
 def doubt_open_operations() -> int:
