@@ -1,8 +1,9 @@
 """The service and the stand-in as processes of their own, and hooks that end the service at a named boundary.
 
 `CRASH_AT="charges.refresh before 3"` kills the process, as `kill -9` does, at the third pass of that boundary: before
-what it has written is committed, or before the call leaves; "after" is when it is committed, or the answer is here.
-Nothing in the service knows of it. Addresses under /drill/ have it work step by step, and do what has no face yet.
+what it has written is committed, or before the call leaves; "after" is when it is committed, or the answer is here. Of
+several, by semicolons, it dies at the one that it comes to first. Nothing in the service knows of it. Addresses under
+/drill/ have it work step by step, and do what has no face yet.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ from invoice.web import services as reach
 from tests.proofs.boundaries import blocks, verbs
 
 CRASH_AT = "CRASH_AT"
+# A file that holds where this process died.
+DIED_AT = "DIED_AT_FILE"
 # A file with microseconds: how far both sides are ahead of the machine's clock. The stand-in writes it.
 CLOCK = "CLOCK_FILE"
 # A file; while it is there, no database of this process may grow.
@@ -61,10 +64,9 @@ _CLIENTS = {"payments": VippsClient, "sms": TwilioClient, "partners": PartnerPip
 class Passes:
     """Counts who passes where, and lets nobody further than `crash_at` says."""
 
-    def __init__(self, crash_at: str) -> None:
+    def __init__(self, crash_at: str, died_at: Path) -> None:
         self.counts: Counter[str] = Counter()
-        name, side, number = crash_at.split() if crash_at else ("", "", "0")
-        self._end = f"{name} {side}", int(number)
+        self._ends, self._died_at = frozenset(crash_at.split(";")), died_at
         self._lock = threading.Lock()
 
     def passing(self, name: str, side: str) -> None:
@@ -72,7 +74,9 @@ class Passes:
         with self._lock:
             place = f"{name} {side}"
             self.counts[place] += 1
-            if (place, self.counts[place]) == self._end:
+            end = f"{place} {self.counts[place]}"
+            if end in self._ends:
+                self._died_at.write_text(end)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def hook(self) -> None:
@@ -137,7 +141,7 @@ def _enter(environ: Mapping[str, str]) -> tuple[Flask, Passes]:
     clock.follow(lambda: datetime.now(UTC) + timedelta(microseconds=int(ahead.read_text())))
     if DISK_FULL in environ:
         _limit_disk(Path(environ[DISK_FULL]))
-    passes = Passes(environ.get(CRASH_AT, ""))
+    passes = Passes(environ.get(CRASH_AT, ""), Path(environ[DIED_AT]))
     passes.hook()
     # Whoever waits at the keyboard has the clock moved instead.
     advance = f"{environ['VIPPS_BASE_URL']}/sim/clock/advance"

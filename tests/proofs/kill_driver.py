@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -34,13 +34,14 @@ WEEKLY = {
 
 
 class Driver:
-    """Drives one flow through a world whose service dies once, at `crash_at`, and is back after `down`."""
+    """Drives one flow through a world whose service dies once at each of `ends`, and is back after `down`."""
 
-    tries = 12
     patience_s = 360.0  # before a person presses again
 
-    def __init__(self, world: World, crash_at: str = "", down: timedelta = timedelta(0)) -> None:
+    def __init__(self, world: World, ends: Collection[str] = (), down: timedelta = timedelta(0)) -> None:
         self.world = world
+        self.tries = 12 + len(ends)
+        self.ends = list(ends)  # those to come
         self.deaths = 0
         self.strange: list[str] = []  # what nobody should ever see
         self.acknowledged: list[
@@ -48,28 +49,33 @@ class Driver:
         ] = []  # a question that must find something, of whom, by which order
         self.doubtful: set[int] = set()  # amounts that were asked for once, and whose answer was lost
         self.turned_away = threading.Event()  # somebody was told to come again
-        self._down, self._crash_at = down, crash_at
+        self._down = down
         world.restore()
-        self._service = world.start(**{dying.CRASH_AT: crash_at})
-        if not self._service.ready:
-            self._revive()
+        self._start()
 
     # The service
 
+    def _start(self) -> None:
+        self._service = self.world.start(**{dying.CRASH_AT: ";".join(self.ends)})
+        if not self._service.ready:
+            self._revive()
+
     def _revive(self) -> None:
-        """Bury the service, let so much time pass, and start it again: this one does not die."""
+        """Bury the service, let so much time pass, and start it again: it does not die at the same place."""
         if not self._service.is_dead(_TIMEOUT_S):
             raise AssertionError(f"The service gives no answer and lives: {(self.world.folder / 'log').read_text()}")
         self.deaths += 1
+        died_at = (self.world.folder / "died").read_text()
+        self.ends = [end for end in self.ends if end != died_at]
         if self._down:
             self.world.advance_to(self.world.now() + self._down)
-        self._service = self.world.start()
+        self._start()
 
     def between(self, act: Callable[[str], None], name: str) -> None:
         """Keep or restore our tables while no service runs; the next one counts its passes from the beginning."""
         self._service.kill()
         self.world.books_only(act, name)
-        self._service = self.world.start(**{dying.CRASH_AT: "" if self.deaths else self._crash_at})
+        self._start()
 
     def end(self) -> None:
         """End the service."""

@@ -139,6 +139,7 @@ class World:
             **simulator_environ(self.vipps_url),
             dying.CLOCK: str(folder / "clock"),
             dying.LOG: str(folder / "log"),
+            dying.DIED_AT: str(folder / "died"),
             **environ,
         }
         self._vipps: BaseProcess | None = None

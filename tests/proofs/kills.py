@@ -80,11 +80,22 @@ class Matrix:
         if not often:
             return [f"{flow} does not reach it"]
         number = (1, (often + 1) // 2, often)[cell.moment]
-        driver = Driver(self._world, f"{cell.boundary} {cell.side} {number}", DOWNTIMES[cell.moment])
+        driver = Driver(self._world, [f"{cell.boundary} {cell.side} {number}"], DOWNTIMES[cell.moment])
         _, wrong = self._run(driver, flow, usual.essence)
         if driver.deaths != 1:
             wrong.append(f"died {driver.deaths} times at pass {number} of {often}")
         return wrong
+
+    def pass_through(self, flow: str, side: str) -> list[str]:
+        """Run a flow that dies at the first pass of each of its boundaries in turn; return what is wrong after it.
+
+        A boundary that so many deaths lead past has a death of its own.
+        """
+        usual = self.usual(flow)
+        driver = Driver(self._world, [f"{name} {side} 1" for name, by in REACHED_BY.items() if by == flow])
+        _, wrong = self._run(driver, flow, usual.essence)
+        missed = [Cell(end.split()[0], side, moment=0) for end in driver.ends]
+        return [*wrong, *(fault for cell in missed for fault in self.run(cell))]
 
     def _run(self, driver: Driver, flow: str, usual: Essence | None) -> tuple[dict[str, int], list[str]]:
         try:

@@ -1,8 +1,9 @@
-"""A thin cut of the kills: every boundary of the code has its flow, and a twelfth of them is died at on SQLite."""
+"""One pass of the kills: every boundary of the code has its flow, and is died at on SQLite, before and after."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ from tests.proofs.kill_flows import FLOWS, REACHED_BY, UNREACHED
 from tests.proofs.kill_load import outages, random_kills
 from tests.proofs.kill_postgres import a_postgres
 from tests.proofs.kill_world import prepared
+from tests.proofs.kills import Matrix
 
 
 def test_every_boundary_of_the_code_has_a_flow_that_reaches_it():
@@ -48,13 +50,16 @@ def test_wherever_the_matrix_is_broken_off_what_was_run_is_spread_over_all_of_it
         assert max(b - a for a, b in pairwise([0, *places, len(every)])) < 3 * len(every) / count
 
 
-@pytest.mark.journey
-def test_a_death_at_a_boundary_leaves_nothing_lost_and_nothing_twice():
-    # Each twelfth boundary, before and after by turns.
-    chosen = [cell for number, cell in enumerate(kills.cells(moments=1)) if number % 48 in (0, 25)]
-
+@pytest.fixture(scope="session")
+def matrix() -> Iterator[Matrix]:
     with kills.a_world("sqlite") as world:
-        assert kills.run(chosen, world) == {cell: [] for cell in chosen}
+        yield Matrix(world)
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_death_at_every_boundary_leaves_nothing_lost_and_nothing_twice(matrix: Matrix, flow: str):
+    assert {side: matrix.pass_through(flow, side) for side in kills.SIDES} == {side: [] for side in kills.SIDES}
 
 
 @pytest.mark.journey

@@ -251,6 +251,26 @@ def test_what_was_only_accepted_is_not_believed(
     assert len(payments.captures) == 1
 
 
+def test_what_may_have_been_accepted_is_not_sent_again_within_a_minute(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = a_reservation(services, payments, time)
+    payments.acts_late = True
+    services.captures.capture(reserved(number).id, 3000)
+    settle(jobs)
+    payments.captures.clear()  # a Vipps that keeps no keys
+
+    for _ in range(50):
+        time.move(seconds=1)
+        settle(jobs)
+    assert payments.captures == []
+    payments.catch_up()
+    pass_time(jobs, time, hours=2)
+
+    assert payments.captures == []
+    assert taken(number, payments) == (3000, 3000)
+
+
 def test_a_part_that_does_not_show_for_a_day_is_never_sent_again(
     services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
 ):

@@ -49,6 +49,8 @@ START = datetime(2030, 1, 15, 11, tzinfo=UTC)
 _DAY = timedelta(days=1)
 # What the judge does itself, at the end and from the outside.
 _JUDGED = frozenset({"proof", "audit"})
+# What only makes room, and costs as much as what may save somebody's money: done less often still.
+_TIDYING = frozenset({"openings", "nonces", "rates", "idempotency"})
 _LONGEST_KEY = 40
 # How Vipps behaves where nobody knows how it does: the product must be right whichever way it is.
 _OPEN_QUESTIONS: dict[str, list[Any]] = {
@@ -201,20 +203,29 @@ class House(Hub):
             jobs,
             Journal(str(self.folder / f"{process.name}.json"), self.database.url) if self.lost else None,
         )
+        chores = [job.name for job in table if job.every]
+        deliveries = process.app.extensions[reach.SERVICES].deliveries
+
+        def work() -> bool:
+            # Who finds nothing to do is not made to look for it by way of everything.
+            is_idle = not self.lost and not deliveries.is_busy and self.database.is_idle(chores, self.time.now())
+            return not is_idle and engine.run_once()
+
         while True:
             jobs.table = tuple(map(self._stretched, table))
-            self.rest_unless(engine.run_once)
+            self.rest_unless(work)
 
     def _stretched(self, job: Job) -> Job:
         # What is done now and then in case something was missed is done less often: a year must pass in seconds.
-        return job if job.every is None else replace(job, every=max(self.seldom, job.every))
+        often = 4 * self.seldom if job.name in _TIDYING else self.seldom
+        return job if job.every is None else replace(job, every=max(often, job.every))
 
     def calm_down(self) -> None:
-        """End all trouble; what is done daily is done daily from now on."""
+        """End all trouble; what was put off in a long life is done daily from now on, else every third day."""
         for weather in (self.weather, self.partner.weather):
             weather.clear_up()
         self.crash_chance = self.stall_chance = 0.0
-        self._look_every(_DAY)
+        self._look_every(_DAY if self.seldom > _DAY else 3 * _DAY)
 
     def _look_every(self, span: timedelta) -> None:
         self.seldom = span

@@ -20,7 +20,7 @@ from greenlet import getcurrent, greenlet
 from tests.simulation.chance import Time
 from tests.simulation.network import Weather
 
-_LONGEST_STEP = timedelta(hours=12)
+_LONGEST_STEP = timedelta(days=1)
 _KEPT_BACK = timedelta(minutes=1)
 _MOST_STEPS, _MOST_STEPS_A_DAY = 30_000, 3000
 # Longer than any lease.

@@ -81,6 +81,7 @@ class Judge:
         for life in lives:
             problems += self._as_the_model_says(life, ledger)
             problems += self._directly(life, ledger)
+            problems += self._captured(life, ledger)
         if problems:
             raise Violation("; ".join(problems))
 
@@ -205,7 +206,9 @@ class Judge:
             if status != "DONE" and not refund["idempotencyKey"].startswith(BY_HAND):
                 yield f"S10: {refund['amount']} of {refund['chargeId']} went back; in our books it is {status}"
         for name, kind, body, key in self._look.execute("SELECT name, kind, request, key FROM operations"):
-            digest = hashlib.sha256(body.encode()).hexdigest()
+            # The sum that a capture must come to is written into it later.
+            said = json.dumps({"amount": json.loads(body)["amount"]}) if kind == "CAPTURE" and body else body
+            digest = hashlib.sha256(said.encode()).hexdigest()
             if key != str(uuid.uuid5(_NAMESPACE, f"{name}|{kind}|{digest}")) and (body or kind in _BODILESS):
                 yield f"S10: {kind} {name} has another key than its own"
 
@@ -269,6 +272,14 @@ class Judge:
             found = [c for c in theirs if c == name or c.endswith(f"-{name}")]
             if len(found) > 1 or (is_told and not found and not self._ended(life)):
                 yield f"S1: {name} over {amount} was made {len(found)} times; told: {is_told}"
+
+    def _captured(self, life: Life, ledger: Ledger) -> Iterator[str]:
+        """S2: as much was captured as was accepted to be, unless the partner was told otherwise, or it ended."""
+        taken = {c["id"]: c["summary"]["captured"] for c in ledger["charges"]}
+        for name, wanted in life.captures.items():
+            is_short = taken[name] < wanted and not (self._is_told("capture.failed", name) or self._ended(life))
+            if taken[name] > wanted or is_short:
+                yield f"S2: of {name} {wanted} was to be captured, and {taken[name]} was"
 
     def _may_be_doubled(self, name: str) -> bool:
         """Tell whether nothing could help.

@@ -38,7 +38,7 @@ class Operators:
             self._wait(hours=self._dice.uniform(0, 24 * self._days / 3))
             weather.is_out = weather.weight > 0
             self._house.tell("an outage begins")
-            self._wait(hours=self._dice.choice([0.5, 6, 30, 96]))
+            self._wait(hours=min(self._dice.choice([0.5, 6, 30, 96]), 8 * self._days))
             weather.is_out = False
             self._house.tell("the outage is over")
 

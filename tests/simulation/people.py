@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
+from greenlet import GreenletExit
 
 from invoice.services import endings
 from invoice.services.changes import NewTerms
-from invoice.store.db import db, reading
+from invoice.store.db import db, reading, transaction
 from invoice.store.models import Agreement, Subscription
 from invoice.web import services as reach
 from tests import factories
@@ -46,20 +48,23 @@ class Life:
     taken_names: set[str] = field(default_factory=set)  # of ours, under which somebody else has made a charge
     called_off: set[str] = field(default_factory=set)  # charges of which we were told that they are called off
     portal: dict[str, int] = field(default_factory=dict)  # charge -> what was given back in Vipps' portal
+    reserves: bool = False  # what is taken at signing is only set aside
+    captures: Counter[str] = field(default_factory=Counter)  # charge -> what was accepted to be captured of it
     # name -> what was asked for, and whether we were told that it is done
     extras: dict[str, tuple[int, bool]] = field(default_factory=dict)
 
 
 class People:
-    """Everybody outside."""
+    """Everybody outside, until nobody does anything more."""
 
-    def __init__(self, house: House, *, days: int, subscriptions: int) -> None:
-        self._house = house
+    def __init__(self, house: House, *, days: int, subscriptions: int, until: datetime) -> None:
+        self._house, self._until = house, until
         self._dice: random.Random = house.dice
         self._acts = [
             self._refund,
             self._make_extra,
             self._call_off,
+            self._capture,
             self._change_price,
             self._refund_in_portal,
             self._run_out_of_money,
@@ -76,7 +81,9 @@ class People:
         campaign = self._dice.choice([None, None, 0, 1000])
         amount = self._dice.choice([9900, 24900])
         return Life(
-            f"order-{number}", self._dice.choice(self._house.partners), interval, amount, campaign, prices=[amount]
+            *(f"order-{number}", self._dice.choice(self._house.partners), interval, amount, campaign),
+            prices=[amount],
+            reserves=campaign != 0 and self._dice.random() < 0.3,
         )
 
     # One subscriber
@@ -126,11 +133,18 @@ class People:
             life.number = json.loads(answer.body)["subscriptionId"]
             with self._house.app.app_context(), reading():
                 life.ulid = db.session.get_one(Subscription, life.number).ulid
+            if life.reserves:
+                self._house.at_home(lambda: self._set_aside(life.number or 0))
             self._house.tell(f"has subscription {life.number}, {life.ulid}")
             return True
         life.refused = True
         self._house.tell(f"is refused: {answer.status} {answer.body[:80]!r}")
         return False
+
+    def _set_aside(self, number: int) -> None:
+        """Have what is taken at signing only set aside: no face does that yet."""
+        with transaction():
+            db.session.get_one(Subscription, number).reserves_initial = True
 
     def _sign(self, life: Life) -> bool:
         """Press the button in the text, maybe twice, and say yes or no at Vipps; return whether there was a yes.
@@ -306,6 +320,22 @@ class People:
         if self._ask_directly(life, "charge/cancel", item) == "done":
             life.called_off.add(waiting[0]["id"])
 
+    def _capture(self, life: Life) -> None:
+        """Take what is set aside, or a part of it, or that and then the rest."""
+        for amount in self._dice.choice([[None], [100], [100, None], [100, 300]]):
+            listed = self._persist(life, "GET", f"/api/transactions/search/{life.partner}/{life.number}")
+            open_ = [t for t in json.loads(listed.body)["transactions"] if t["status"] == "RESERVED"]
+            if listed.status != 200 or not open_:
+                return
+            [there] = [c for c in self._charges(life) if c["id"] == open_[0]["referenceId"]]
+            left = there["amount"] - there["summary"]["captured"]
+            path = f"/api/transactions/{life.partner}/{open_[0]['transactionId']}/capture"
+            part = "" if amount is None else f"?amount={amount / 100:g}"
+            answer = self._persist(life, "PUT", path + part, key=f"{there['id']}-{amount}")
+            if answer.status == 200:
+                life.captures[there["id"]] += amount or left
+            self._wait(hours=self._dice.choice([1, 20, 60]))
+
     def _ask_directly(self, life: Life, path: str, item: dict[str, Any] | str) -> str:
         """Ask by the second contract until it is done or refused."""
         for _ in range(12):
@@ -341,10 +371,13 @@ class People:
 
     def _wait(self, **by: float) -> None:
         self._house.rest(timedelta(**by))
+        if self._house.time.at > self._until:
+            raise GreenletExit
 
-    def _try(self, life: Life, method: str, path: str, body: Any = None) -> Reply | None:
+    def _try(self, life: Life, method: str, path: str, body: Any = None, key: str = "") -> Reply | None:
         raw = b"" if body is None else json.dumps(body).encode()
         headers = {} if path.startswith(_FOR_PEOPLE) else _login(life.partner)
+        headers |= {"Idempotency-Key": key} if key else {}
         try:
             answer = self._house.ask(method, SERVICE + path, headers, raw)
         except requests.ConnectionError:
@@ -353,10 +386,10 @@ class People:
         self._house.tell(f"{method} {path}: {answer.status}")
         return answer
 
-    def _persist(self, life: Life, method: str, path: str, body: Any = None) -> Reply:
+    def _persist(self, life: Life, method: str, path: str, body: Any = None, key: str = "") -> Reply:
         """Ask until there is an answer that says yes or no."""
         while True:
-            answer = self._try(life, method, path, body)
+            answer = self._try(life, method, path, body, key)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 return answer
             self._wait(seconds=self._dice.choice([1, 30, 600]))

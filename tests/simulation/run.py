@@ -30,7 +30,8 @@ from tests.simulation.people import People
 
 # What is done every few minutes in case something was missed is done less often: a year must pass in seconds.
 _SELDOM, _LONG = timedelta(days=1), 60
-_CALM = timedelta(days=20)  # after the last trouble everything that is owed is done within this
+# After the last trouble everything that is owed is done within so long: half of it after people have done their last.
+_CALM = timedelta(days=20)
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,15 @@ def simulate(
     seldom = _SELDOM if days <= _LONG else 7 * _SELDOM
     with silent(), governed(seed, time) as dice, house(folder, database, dice, time, seldom, lost) as world:
         world.crash_chance *= 4 / max(4, subscriptions)  # or the more there is to do, the less would be alive
-        people = People(world, days=days, subscriptions=subscriptions)
+        calm = min(_CALM, timedelta(days=12 + days))
+        people = People(world, days=days, subscriptions=subscriptions, until=start + timedelta(days=days) + calm / 2)
         judge = Judge(world, people, Operators(world, people, days=days))
         if not postgres:
             world.checks.append(judge.always)
         try:
             world.run(start + timedelta(days=days))
             world.calm_down()
-            world.run(start + timedelta(days=days) + _CALM)
+            world.run(start + timedelta(days=days) + calm)
             if not postgres:
                 judge.finally_()
         except Violation as error:
