@@ -21,7 +21,19 @@ _NAMESPACE = uuid.UUID("6f2c3f0e-5d0b-4c52-9d39-3a1f4d8a7b10")
 
 def new_ulid() -> str:
     """Return a random id of 26 characters that sorts by the time of its making (ULID)."""
-    value = int(utc_now().timestamp() * 1000) << 80 | secrets.randbits(80)
+    return _crockford(int(utc_now().timestamp() * 1000) << 80 | secrets.randbits(80))
+
+
+def adopted_ulid(account: str, agreement: str) -> str:
+    """Return the id of an agreement that was signed elsewhere: the same each time that it comes into the books.
+
+    What its partner charges without naming it is named by this, so it must come out the same after a restore.
+    """
+    return _crockford(int.from_bytes(sha256(f"{account}|{agreement}".encode()).digest()[:16]))
+
+
+def _crockford(value: int) -> str:
+    """Return 128 bits as 26 characters."""
     return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -5, -5))
 
 

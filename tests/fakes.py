@@ -74,7 +74,7 @@ class FakePayments(_Port):
     def __init__(self, account: str = "123456") -> None:
         super().__init__()
         self.account = account
-        self.names_refunds = True  # by their keys, in a charge's history
+        self.names_refunds = self.names_captures = True  # by their keys, in a charge's history
         self.skew = timedelta(0)
         self.acts_late = False  # whether captures, cancels and changes are only accepted, and enacted by `catch_up`
         self.owed: list[Callable[[], None]] = []
@@ -285,7 +285,8 @@ class FakePayments(_Port):
             taken = charge.captured + amount
             status = ChargeStatus.CHARGED if taken == charge.amount else ChargeStatus.RESERVED
             captured_at = charge.captured_at or utc_now()
-            made = replace(charge, captured=taken, status=status, captured_at=captured_at)
+            named = charge.captures | {key} if self.names_captures else charge.captures
+            made = replace(charge, captured=taken, status=status, captured_at=captured_at, captures=named)
             self._enact(lambda: self._put(agreement_id, made))
         self.faults.take("capture", "after")
 

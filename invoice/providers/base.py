@@ -170,6 +170,7 @@ class ChargeView:
     is_initial: bool
     due_on: date | None = None
     reserved_at: datetime | None = None
+    captures: frozenset[str] = frozenset()  # idempotency key of each, as far as the provider names them
     refunds: tuple[tuple[str, int], ...] = ()  # idempotency key and amount of each, as far as the provider names them
 
 

@@ -116,7 +116,8 @@ def charge(body: Any, agreement_id: str) -> ChargeView:
         is_initial=body.get("type") == "INITIAL",
         due_on=_date(body.get("due")),
         reserved_at=_first_at(body.get("history") or [], "RESERVE"),
-        refunds=tuple(_refunds(body.get("history") or [])),
+        captures=frozenset(key for key, _ in _moves(body.get("history") or [], "CAPTURE")),
+        refunds=tuple(_moves(body.get("history") or [], "REFUND")),
     )
 
 
@@ -158,10 +159,10 @@ def _whole(value: object) -> int:
     return value
 
 
-def _refunds(history: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Return what went back, by whose key; one without a key is left out."""
+def _moves(history: list[dict[str, Any]], kind: str) -> Iterator[tuple[str, int]]:
+    """Return what was taken or went back, by whose key; one without a key is left out."""
     for event in history:
-        if event["event"] == "REFUND" and event.get("success", True) and event.get("idempotencyKey"):
+        if event["event"] == kind and event.get("success", True) and event.get("idempotencyKey"):
             yield str(event["idempotencyKey"]), _whole(event["amount"])
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import literal, select
 
 from invoice.clock import business_date, utc_now
 from invoice.config import Settings
-from invoice.errors import NotFound
+from invoice.errors import NotFound, ProviderUnavailable
 from invoice.store import queries
 from invoice.store.db import db, reading, transaction
 from invoice.store.models import EVERYONE, Brake, Charge, Partner
@@ -82,6 +82,15 @@ def pull(partner_id: int | None, reason: str, *, is_frozen: bool = False) -> Non
 def holds(partner_id: int) -> bool:
     """Tell, in the caller's transaction, whether a partner's charges are held."""
     return bool(db.session.scalar(select(queries.is_braked(literal(partner_id)))))
+
+
+def refuse_while_frozen() -> None:
+    """Let no new wish for money into books that may be behind: perhaps it has been granted, and nobody here knows.
+
+    Raises ProviderUnavailable. In the caller's transaction.
+    """
+    if is_frozen():
+        raise ProviderUnavailable("The books are being read back. Send the same request again later.")
 
 
 def is_frozen() -> bool:

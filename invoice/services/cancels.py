@@ -20,13 +20,14 @@ logger = logging.getLogger(__name__)
 
 CANCEL = "CANCEL"
 _AT_PROVIDER = frozenset({ChargeStatus.SUBMITTING, ChargeStatus.SUBMITTED, ChargeStatus.RESERVED})
+_OUT = frozenset({ChargeStatus.VOID, ChargeStatus.CANCELLED})
 # What Vipps calls off; one that is on its way there may still become one of these.
 _CANCELLABLE = frozenset({ChargeStatus.SUBMITTED, ChargeStatus.RESERVED})
 
 
 def request_cancel(subscription: Subscription, charge: Charge) -> None:
     """Have a charge not taken. The caller holds the subscription's lock. Raises Conflict when it is too late."""
-    if charge.cancel_requested_at is not None:
+    if charge.cancel_requested_at is not None and charge.status in _OUT | _AT_PROVIDER:
         return
     if charge.status == ChargeStatus.PLANNED:
         # One that was sent before may still turn up at Vipps: it is looked for.

@@ -1,7 +1,8 @@
 """Money that is set aside: captured in full or in parts, and its deadline watched.
 
 No unique name fences a capture at the provider. So one at a time on each charge, with the sum that it must come to
-written into the act before it is first sent: whether it has happened is read from the provider's sum, never guessed.
+written into the act before it is first sent: whether it has happened is read from the charge's history, which names
+keys, or else from the provider's sum, never guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from invoice.errors import Conflict, Invalid, ProviderError, ProviderRefused, Pr
 from invoice.lifecycle import ChargeStatus
 from invoice.money import MINIMUM
 from invoice.providers.base import ChargeView, PaymentProvider
-from invoice.services import books, idempotency, outbox
+from invoice.services import books, brakes, idempotency, outbox
 from invoice.services.accounts import Accounts
 from invoice.services.idempotency import Attempt
 from invoice.services.operations import Act, Claim, Operations, stage
@@ -45,11 +46,13 @@ class Captures:
         """Ask for reserved money to be taken, all that is left or a part of it.
 
         amount: minor units; None: all that is left.  attempt: this very request may have come before.
-        Raises Invalid for an amount that is not there, Conflict when nothing can be captured now.
+        Raises Invalid for an amount that is not there, Conflict when nothing can be captured now, ProviderUnavailable
+        while the books may be behind.
         """
         with transaction():
             if idempotency.made_by(attempt) is not None:
                 return
+            brakes.refuse_while_frozen()
             charge = db.session.get_one(Charge, charge_id)
             subscription = queries.lock_subscription(charge.subscription_id)
             db.session.refresh(charge)
@@ -61,8 +64,10 @@ class Captures:
                 raise Invalid({"amount": [f"amount must be from {least} to {left}, which is what is left."]})
             account = db.session.get_one(Agreement, charge.agreement_id).account
             request = json.dumps({"amount": wanted})
-            # Numbered: a refusal sticks to its key at Vipps, so one that is asked for again has another.
-            name = f"{charge.name}-c{queries.times_staged(charge.id, CAPTURE)}"
+            # A refusal sticks to its key at Vipps, so one that is asked for again has another name. The same request
+            # has the same one, even after a restore.
+            number = f"{queries.times_staged(charge.id, CAPTURE)}-{charge.captured}"
+            name = f"{charge.name}-c{attempt.tag if attempt else number}"
             stage(Act(CAPTURE, charge.id, subscription.id, name, account=account, request=request))
             idempotency.remember(attempt, charge.id)
 
@@ -75,7 +80,7 @@ class Captures:
         wish = json.loads(claim.request)
         payments = self._accounts.of(str(claim.account))
         view = _look(payments, agreement_id, name)
-        if view.captured == whole:
+        if view.captured == whole or claim.key in view.captures:
             return view
         goal = wish.get("goal") or _count_from(claim, view.captured, wish["amount"], whole)
         if view.captured >= goal:
@@ -92,7 +97,7 @@ class Captures:
         except ProviderRefused as refusal:
             refused = refusal  # perhaps because it has been captured: by an earlier try, or in the portal
         view = _look(payments, agreement_id, name)
-        if view.captured < goal:
+        if view.captured < goal and claim.key not in view.captures:
             raise refused or ProviderUncertain("the capture was accepted and does not show yet")
         return view
 

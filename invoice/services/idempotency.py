@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from sqlalchemy import delete, select, update
 
@@ -27,10 +28,11 @@ _SLICE = 10_000
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request that is being carried out under a key."""
+    """A request that is being carried out under a key. tag: the same for the same key of the same partner."""
 
     id: int
     fence: int
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _take(partner_id: int, key: str, digest: bytes) -> Attempt | None:
             return None
         if not is_new:
             held.locked_at, held.fence = now, held.fence + 1
-        return Attempt(held.id, held.fence)
+        tag = sha256(f"{partner_id}|{key}".encode()).hexdigest()[:12]
+        return Attempt(held.id, held.fence, tag)
 
 
 def made_by(attempt: Attempt | None) -> int | None:

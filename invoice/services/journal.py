@@ -52,6 +52,7 @@ class Journal:
                     # Asked once more: since that look somebody may have read them back.
                     if queries.marks().is_behind(self._seen):
                         brakes.pull(None, WENT_BACK, is_frozen=True)
+                        queries.skip_numbers(self._seen)
             return
         # What was seen counts from the moment that it was seen, on the disk or not.
         self._seen = now

@@ -61,16 +61,20 @@ def subscription_of(view: AgreementView, partner_id: int | None, account: str, s
     return True
 
 
-def partner_of(view: AgreementView, account: str) -> int | None:
-    """Return whose an agreement is: the account's owner, or the one partner whose subscriptions are managed there.
+def partner_of(view: AgreementView, account: str, settings: Settings) -> int | None:
+    """Return whose an agreement is: the account's owner, the only partner, or the one whose pages it is managed at.
 
-    None when nobody can tell: the account serves several partners, and none has that manage address.
+    None when nobody can tell: the account serves several partners, and the page is ours or not of one alone.
     """
     owner = queries.owner_of(account)
     if owner is not None:
         return owner
-    parts = urlsplit(view.manage_url)
-    candidates = queries.partners_managing_at(f"{parts.scheme}://{parts.netloc}/") or queries.partner_ids()
+    candidates = queries.partner_ids()
+    if len(candidates) > 1:
+        parts = urlsplit(view.manage_url)
+        place = f"{parts.scheme}://{parts.netloc}/"
+        is_ours = view.manage_url.startswith(f"{settings.invoice_public_url}/")
+        candidates = [] if is_ours else queries.partners_managing_at(place)
     return candidates[0] if len(candidates) == 1 else None
 
 

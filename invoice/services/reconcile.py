@@ -33,8 +33,6 @@ _READING = "the books are being read back"
 RECONCILED = "the books were read back: look at `flask proof --vipps`, then `flask charges start`"
 _STATUSES = (AgreementStatus.ACTIVE, AgreementStatus.STOPPED, AgreementStatus.PENDING)
 _EXTRA = -1
-# Numbers may have been given away after the last note.
-_GAP = 1000
 
 
 @dataclass
@@ -74,7 +72,7 @@ class Reconcile:
             brakes.pull(None, _READING, is_frozen=True)
             marks = queries.marks()
             last = noted or marks
-            queries.skip_numbers({name: number + _GAP for name, number in last.as_dict().items()})
+            queries.skip_numbers(last)
             report.counts["acts in doubt"] = queries.doubt_open_operations()
         for payments in self._accounts.every():
             for status in _STATUSES:
@@ -139,7 +137,7 @@ class Reconcile:
             return None if found is None else found.id
 
     def _make_anew(self, view: AgreementView, account: str, owners: Mapping[str, int]) -> bool:
-        partner_id = owners.get(view.agreement_id) or rebuild.partner_of(view, account)
+        partner_id = owners.get(view.agreement_id) or rebuild.partner_of(view, account, self._settings)
         return rebuild.subscription_of(view, partner_id, account, self._settings)
 
     def _enter_missing(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from invoice.clock import utc_now
-from invoice.errors import Conflict, Invalid, InvoiceError
+from invoice.errors import Conflict, Invalid, InvoiceError, ProviderUnavailable
 from invoice.lifecycle import RefundStatus
 from invoice.services import refunds
 from invoice.services.entries import Wish
@@ -42,7 +42,7 @@ def enter(charge_id: int, wish: Wish, mark: str) -> int | Outcome | InvoiceError
         return _known(wish, known)
     try:
         return refunds.ask(subscription, charge, wish.amount, wish.description or subscription.name, mark=mark)
-    except (Conflict, Invalid) as error:
+    except (Conflict, Invalid, ProviderUnavailable) as error:
         return _in_words(error)
 
 

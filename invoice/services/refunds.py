@@ -19,7 +19,7 @@ from invoice.lifecycle import ChargeStatus, RefundStatus, SubscriptionStatus
 from invoice.money import MINIMUM
 from invoice.names import idempotency_key, is_derived
 from invoice.providers.base import ChargeView, PaymentProvider
-from invoice.services import outbox
+from invoice.services import brakes, outbox
 from invoice.services.accounts import Accounts
 from invoice.services.operations import Act, Claim, Operations, stage
 from invoice.store import queries
@@ -33,6 +33,8 @@ REFUND = "REFUND"
 _KEY_LIFE = timedelta(hours=24)
 # How long after its capture money can go back. Source: Vipps Recurring v3 (agent-toolkit, 2026-08-21).
 LIFE = timedelta(days=365)
+# What was accepted may be done a little later: so long a part is only looked for, and not sent again.
+_SHOWS_WITHIN = timedelta(minutes=1)
 _UNREAD = -1  # the provider's sum before a refund, until it is read for its first sending
 _MAX_REASON = 100  # characters, in the table and at Vipps
 _ENDING = frozenset({SubscriptionStatus.CANCELLING, SubscriptionStatus.CANCELLED})
@@ -52,8 +54,10 @@ def ask(subscription: Subscription, charge: Charge, amount: int | None, reason: 
     """Have money go back, all that is left (None) or a part of it; return the refund's id. The caller holds the lock.
 
     mark: of the caller's request, to find it again by.
-    Raises Invalid for an amount that is not there, Conflict when nothing can go back now.
+    Raises Invalid for an amount that is not there, Conflict when nothing can go back now, ProviderUnavailable while the
+    books may be behind.
     """
+    brakes.refuse_while_frozen()
     left = charge.captured - charge.refunded
     _check_refundable(charge, left)
     wanted = left if amount is None else amount
@@ -207,7 +211,10 @@ class Refunds:
             if _has_happened(seen, claim.key, goal):
                 return
             # All that is left cannot go back twice: Vipps gives back no more than it took. A part could.
-            if not is_whole and utc_now() - claim.first_sent_at > _KEY_LIFE:
+            since = utc_now() - claim.first_sent_at
+            if not is_whole and claim.in_doubt and since < _SHOWS_WITHIN:
+                raise ProviderUncertain("it may have been accepted, and does not show yet")
+            if not is_whole and since > _KEY_LIFE:
                 logger.error("Refund %s is unknown for a day: an operator decides.", claim.name)
                 raise ProviderUncertain("the key may be forgotten, so this refund is not sent again")
         refused = None

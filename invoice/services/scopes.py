@@ -28,9 +28,9 @@ from invoice.errors import (
 )
 from invoice.lifecycle import AgreementStatus, ChargeStatus, Interval, SubscriptionStatus
 from invoice.money import MINIMUM
-from invoice.names import charge_name, new_guid, new_token, new_ulid
+from invoice.names import adopted_ulid, charge_name, new_guid, new_token
 from invoice.providers.base import AgreementView, ChargeView, PaymentProvider
-from invoice.services import books, outbox, refunds
+from invoice.services import books, brakes, outbox, refunds
 from invoice.services.accounts import Accounts
 from invoice.services.partners import PartnerView
 from invoice.store import queries
@@ -106,6 +106,9 @@ class Scopes:
                 return self._adopt(partner, account, view)
         if failure is not None:
             raise failure
+        if held is None:
+            with reading():
+                brakes.refuse_while_frozen()  # it may be one whose row is lost
         return held
 
     def find_charge(self, partner: PartnerView, held: Held, charge_id: str, *, may_ask: bool = True) -> int | None:
@@ -121,8 +124,9 @@ class Scopes:
             for name in names:
                 if name in known and known[name].agreement_id == held.agreement_id:
                     return known[name].id
-        if not held.is_own:
-            return None
+            if not held.is_own:
+                brakes.refuse_while_frozen()  # as above
+                return None
         if not may_ask:
             raise ProviderUnavailable(NO_TIME)
         view = self._accounts.of(held.account).find_charge(held.provider_id, charge_id)
@@ -188,7 +192,7 @@ class Scopes:
                 if view.external_id and queries.subscription_by_ulid(view.external_id) is not None:
                     # Signed here, and its draft's answer was lost: the sweep takes it up where it belongs.
                     raise ProviderUnavailable("This agreement is on its way into the books: ask again in some minutes")
-                subscription = _enter(partner, view)
+                subscription = _enter(partner, account, view)
                 agreement = _enter_agreement(subscription, account, view)
                 outbox.record(subscription, "subscription.adopted", amount=subscription.amount)
                 return self._held(agreement, subscription)
@@ -197,12 +201,12 @@ class Scopes:
             return self._look(partner, view.agreement_id)[0]
 
 
-def _enter(partner: PartnerView, view: AgreementView) -> Subscription:
+def _enter(partner: PartnerView, account: str, view: AgreementView) -> Subscription:
     """Write down a subscription that we do not schedule. Who pays the provider never says."""
     now = utc_now()
     status = _STATUSES[view.status or AgreementStatus.PENDING]
     subscription = Subscription(
-        ulid=new_ulid(),
+        ulid=adopted_ulid(account, view.agreement_id),
         partner_id=partner.id,
         request_digest=sha256(view.agreement_id.encode()).digest(),
         msisdn="",

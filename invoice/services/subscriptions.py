@@ -19,7 +19,7 @@ from invoice.errors import Busy, Conflict, NotFound, ProviderRefused
 from invoice.lifecycle import CHARGE_STATUS_WORDS, OperationStatus, SubscriptionStatus
 from invoice.names import new_token, new_ulid
 from invoice.providers.guard import Guard
-from invoice.services import callbacks, idempotency, messages, outbox, stops
+from invoice.services import brakes, callbacks, idempotency, messages, outbox, stops
 from invoice.services.drafts import Drafts
 from invoice.services.idempotency import Attempt
 from invoice.services.invitations import Invitations, Words
@@ -89,6 +89,7 @@ class Subscriptions:
                 idempotency.remember(attempt, held.id)
                 text = queries.first_text(held.id) if wish.send_sms else None
                 return self._answer(held, text), None
+            brakes.refuse_while_frozen()
             subscription = self._enter(partner, wish)
             body = self._invitations.write(subscription, wish.sms_text)
             text = self._invitations.enter(subscription, body, wish.sms_originator) if wish.send_sms else None
@@ -230,6 +231,7 @@ def _named(
     found = queries.subscriptions_to_cancel(partner.id, number, member_id)
     chosen = [s for s in found if s.status in wanted] or found[:1]
     if not chosen:
+        brakes.refuse_while_frozen()  # it may be one whose row is lost
         raise NotFound("Recurring not found")
     if len(chosen) > 1:
         raise Conflict(f'"{member_id}" has {len(chosen)} subscriptions: name one by its subscriptionId')

@@ -36,11 +36,12 @@ WEEKLY = {
 class Driver:
     """Drives one flow through a world whose service dies once at each of `ends`, and is back after `down`."""
 
+    tries = 12
     patience_s = 360.0  # before a person presses again
 
     def __init__(self, world: World, ends: Collection[str] = (), down: timedelta = timedelta(0)) -> None:
         self.world = world
-        self.tries = 12 + len(ends)
+        self.tries = self.tries + len(ends)
         self.ends = list(ends)  # those to come
         self.deaths = 0
         self.strange: list[str] = []  # what nobody should ever see

@@ -83,7 +83,7 @@ def test_a_whole_story_is_lived_with_it(app: Flask, services: Services, payments
 
 def test_numbers_can_be_set_on_after_a_restore_with_it(app: Flask):
     with transaction():
-        queries.skip_numbers({"subscriptions": 1000})
+        queries.skip_numbers(queries.marks())
         a_number = text("SELECT nextval('subscriptions_id_seq')")
 
         assert db.session.execute(a_number).scalar_one() == 1001

@@ -21,14 +21,15 @@ from invoice.errors import (
 )
 from invoice.lifecycle import ChargeStatus, SubscriptionStatus
 from invoice.services.jobs import Jobs, Services
+from invoice.services.outcomes import Standing
 from invoice.store import queries
 from invoice.store.db import db, transaction
 from invoice.store.models import Charge
 from tests.bending import bending
 from tests.conftest import StandingClock
-from tests.factories import a_partner, an_active_subscription, charges, event_types, settle, subscription
+from tests.factories import a_partner, an_active_subscription, charges, event_types, settle, subscription, the_partner
 from tests.fakes import FakePayments
-from tests.services.test_captures import a_capture_that_dies
+from tests.services.test_captures import a_capture_that_dies, a_reservation, reserved
 from tests.services.test_doubt import assert_the_books_hold, job_of, pass_time, the_name
 from tests.services.test_races import together
 
@@ -476,3 +477,17 @@ def test_a_bell_that_is_being_written_while_the_stop_is_settled_is_heard(
     settle(jobs)
 
     assert renewal(number).status == ChargeStatus.PARTIALLY_REFUNDED
+
+
+def test_what_was_taken_all_the_same_is_not_called_off_a_second_time(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    number = a_reservation(services, payments, time)
+    charge = reserved(number)
+    payments.settle_charge(charge.name, ChargeStatus.CHARGED)
+
+    answers = [services.direct.cancel(the_partner(), "agr_2", charge.name).standing for _ in range(3)]
+
+    assert set(answers).isdisjoint({Standing.DONE, Standing.ACCEPTED})
+    with pytest.raises(Conflict, match="CHARGED"):
+        services.cancels.cancel(charge.id)

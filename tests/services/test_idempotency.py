@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -126,7 +127,7 @@ def test_whoever_takes_over_finds_what_was_made(time: StandingClock):
 
 
 def taken_over(dead: Attempt) -> Attempt:
-    return Attempt(dead.id, dead.fence + 1)
+    return replace(dead, fence=dead.fence + 1)
 
 
 def test_what_was_made_is_forgotten_with_a_transaction_that_fails():

@@ -573,3 +573,24 @@ def test_a_long_reason_is_cut(services: Services, payments: FakePayments, jobs: 
 
     assert refund_rows()[0].reason == "ø" * 100
     assert given_back(number, payments) == (100, 100)
+
+
+def test_a_part_that_may_have_been_accepted_is_not_sent_again_within_a_minute(
+    services: Services, payments: FakePayments, jobs: Jobs, time: StandingClock
+):
+    a_partner()
+    number = an_active_subscription(services, payments, campaign_amount=1000)
+    settle(jobs)
+    payments.faults.before("refund", ProviderUncertain("timeout"))
+    services.refunds.refund(charges(number)[0].id, 400, "half")
+
+    for _ in range(50):
+        settle(jobs)
+        time.move(seconds=1)
+    assert payments.calls.count("refund") == 1
+    for _ in range(100):
+        settle(jobs)
+        time.move(seconds=1)
+
+    assert payments.calls.count("refund") == 2
+    assert payments.charge(charges(number)[0].name).refunded == 400

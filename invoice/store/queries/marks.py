@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import func, literal, select, text, union_all, update
+from sqlalchemy import and_, cast, func, literal, select, text, union_all, update
+from sqlalchemy.dialects.postgresql import REGCLASS
 
+from invoice.clock import utc_now
 from invoice.lifecycle import ChargeStatus, OperationStatus, RefundStatus
 from invoice.store.db import Base, db
 from invoice.store.models import (
@@ -31,6 +34,8 @@ _NUMBERED: dict[str, type[Base]] = {
     "changes": Change,
 }
 _EPOCH = "epoch"
+# Numbers may have been given away after the last note.
+_GAP = 1000
 _FIRST = text(
     "INSERT INTO sqlite_sequence (name, seq) SELECT :name, 0"
     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
@@ -39,6 +44,11 @@ _LAST = {
     "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = :name"),
     "postgresql": text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'id')::regclass)"),
 }
+_UNCOUNTED_CAPTURES = (
+    select(Operation, Charge.captured)
+    .join(Charge, Charge.id == Operation.subject_id)
+    .where(Operation.kind == "CAPTURE", Operation.settled_at.is_(None), Operation.request != "")
+)
 _TIMELINE = text("SELECT timeline_id FROM pg_control_checkpoint()")
 
 
@@ -88,20 +98,20 @@ def begin_epoch(epoch: int, now: object) -> None:
     db.session.execute(update(JobRun).where(JobRun.name == _EPOCH).values(page=epoch))
 
 
-def skip_numbers(until: Mapping[str, int]) -> None:
-    """Have new rows numbered above these: a number that was given away once stays with whom it was given to."""
+def skip_numbers(last: Marks) -> None:
+    """Have new rows numbered well above these: a number that was given away once stays with whom it was given to."""
     is_sqlite = db.session.get_bind().dialect.name == "sqlite"
-    for table, number in until.items():
-        if table not in _NUMBERED:
-            continue
+    for table, model in _NUMBERED.items():
+        number = last.as_dict()[table] + _GAP
         if is_sqlite:
             there = {"name": table, "number": number}
             db.session.execute(_FIRST, there)
             db.session.execute(text("UPDATE sqlite_sequence SET seq = max(seq, :number) WHERE name = :name"), there)
         else:
             sequence = func.pg_get_serial_sequence(table, "id")
-            last = select(func.coalesce(func.max(_NUMBERED[table].id), 0)).scalar_subquery()  # type: ignore[attr-defined]
-            db.session.execute(select(func.setval(sequence, func.greatest(last, number, 1))))
+            given = func.coalesce(func.pg_sequence_last_value(cast(sequence, REGCLASS)), 0)
+            highest = select(func.coalesce(func.max(model.id), 0)).scalar_subquery()  # type: ignore[attr-defined]
+            db.session.execute(select(func.setval(sequence, func.greatest(given, highest, number, 1))))
 
 
 def lost_refund_numbers() -> list[range]:
@@ -117,12 +127,18 @@ def lost_refund_numbers() -> list[range]:
 def doubt_open_operations() -> int:
     """Take every act that is open for one that may have happened; return how many there are.
 
-    A refund that was not sent when the books were kept is held against the sum of that time.
+    A refund or a capture that was not sent when the books were kept is held against the sum of that time. A change that
+    was to go later than now has not gone yet.
     """
     kept = select(Charge.refunded).where(Charge.id == Refund.charge_id).scalar_subquery()
     unsent = (Refund.status == RefundStatus.REQUESTED, Refund.refunded_before < 0)
     db.session.execute(update(Refund).where(*unsent).values(refunded_before=kept))
-    open_ones = Operation.status.in_([OperationStatus.READY, OperationStatus.INFLIGHT])
+    for capture, captured in db.session.execute(_UNCOUNTED_CAPTURES):
+        wish = json.loads(capture.request)
+        capture.request = json.dumps({"goal": captured + wish["amount"]} | wish)
+    db.session.flush()
+    is_to_come = and_(Operation.kind == "CHANGE", Operation.attempts == 0, Operation.next_at > utc_now())
+    open_ones = and_(Operation.status.in_([OperationStatus.READY, OperationStatus.INFLIGHT]), ~is_to_come)
     sent_at = func.coalesce(Operation.first_sent_at, Operation.created_at)
     in_doubt = {"status": OperationStatus.UNKNOWN, "first_sent_at": sent_at, "lease_until": None}
     statement = update(Operation).where(open_ones).values(**in_doubt, fence=Operation.fence + 1)
