@@ -50,7 +50,7 @@ _DAY = timedelta(days=1)
 # What the judge does itself, at the end and from the outside.
 _JUDGED = frozenset({"proof", "audit"})
 # What only makes room, and costs as much as what may save somebody's money: done less often still.
-_TIDYING = frozenset({"openings", "nonces", "rates", "idempotency"})
+_TIDYING = frozenset({"openings", "nonces", "rates"})
 _LONGEST_KEY = 40
 # How Vipps behaves where nobody knows how it does: the product must be right whichever way it is.
 _OPEN_QUESTIONS: dict[str, list[Any]] = {
