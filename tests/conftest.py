@@ -5,7 +5,6 @@ Tests that ask for `app` run twice, on SQLite and on a PostgreSQL that the suite
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -56,11 +55,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mutations", type=int, default=4000, help="how many changed requests tests/web/test_auth_mutations.py sends"
     )
     parser.addoption("--seed", type=int, default=1, help="chooses the moments of the kills")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: a third of the time a test waits for another process."""
-    return 3 * len(os.sched_getaffinity(0)) // 2 or 1
 
 
 class StandingClock:
