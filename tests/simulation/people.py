@@ -161,6 +161,8 @@ class People:
             if "vippsgateway" in found:
                 landings.append(self._agreement_behind(found))
             self._wait(seconds=self._dice.choice([0, 0, 30, 280]))
+        if not landings and self._dice.random() < 0.5:
+            landings = [a["id"] for a in self._agreements(life, "PENDING")][-1:]  # the app shows what waits
         if not landings:
             return False
         self._wait(seconds=self._dice.choice([5, 20, 120, 500, 590, 650]))
@@ -351,8 +353,8 @@ class People:
     def _ledger(self) -> Any:
         return json.loads(self._house.vipps("GET", "/sim/ledger").body)
 
-    def _agreements(self, life: Life) -> list[dict[str, Any]]:
-        return [a for a in self._ledger()["agreements"] if a["externalId"] == life.ulid and a["status"] == "ACTIVE"]
+    def _agreements(self, life: Life, status: str = "ACTIVE") -> list[dict[str, Any]]:
+        return [a for a in self._ledger()["agreements"] if a["externalId"] == life.ulid and a["status"] == status]
 
     def _charges(self, life: Life) -> list[dict[str, Any]]:
         mine = [c for c in self._ledger()["charges"] if c["externalAgreementId"] == life.ulid]
