@@ -1,4 +1,4 @@
-"""Forty short lives for each commit, and some longer; thousands behind `python -m tests.simulation`."""
+"""Twenty short lives for each commit, and some longer; thousands behind `python -m tests.simulation`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.run import simulate
 _BLOCK = 10
 
 
-@pytest.mark.parametrize("first", range(0, 40, _BLOCK))
+@pytest.mark.parametrize("first", range(0, 20, _BLOCK))
 def test_whatever_goes_wrong_nothing_is_lost_or_done_twice(first: int):
     outcomes = [simulate(seed, days=2, subscriptions=1) for seed in range(first, first + _BLOCK)]
 
@@ -18,7 +18,7 @@ def test_whatever_goes_wrong_nothing_is_lost_or_done_twice(first: int):
 
 
 # All with deaths, webhooks and payments: not every seed has them.
-@pytest.mark.parametrize("seed", [3, 9, 11, 12])
+@pytest.mark.parametrize("seed", [3, 9, 11])
 def test_whatever_goes_wrong_every_period_is_paid_once_and_nothing_after_the_end(seed: int):
     outcome = simulate(seed, days=12, subscriptions=3)
 
